@@ -1,0 +1,69 @@
+//! What can go wrong between a service and its database.
+
+use diesel::result::{DatabaseErrorKind, Error as DieselError};
+
+use crate::problem::Error;
+
+/// A failure of the database, apart from those that mean something in the service's own words (a taken name, say),
+/// which the service's storage tells apart first.
+#[derive(Debug, thiserror::Error)]
+pub enum StorageError {
+    /// The database cannot be reached, or the connection to it is lost.
+    #[error("the database cannot be reached")]
+    Unreachable(#[source] anyhow::Error),
+    /// The database cannot be used as configured.
+    #[error("{0}")]
+    Configuration(String),
+    /// A query failed.
+    #[error("a query failed")]
+    Query(#[source] DieselError),
+    /// The schema cannot be brought up to date.
+    #[error("a migration failed: {0}")]
+    Migration(String),
+}
+
+impl StorageError {
+    pub(super) fn unreachable(cause: impl Into<anyhow::Error>) -> Self {
+        Self::Unreachable(cause.into())
+    }
+}
+
+impl From<DieselError> for StorageError {
+    fn from(error: DieselError) -> Self {
+        let lost = match &error {
+            DieselError::DatabaseError(
+                DatabaseErrorKind::ClosedConnection | DatabaseErrorKind::UnableToSendCommand,
+                _,
+            ) => true,
+            DieselError::DatabaseError(DatabaseErrorKind::Unknown, information) => {
+                let message = information.message();
+                // Class 57 of PostgreSQL's SQLSTATE reaches us as text only.
+                message.contains("terminating connection")
+                    || message.contains("the database system is")
+                    || message.contains("connection closed")
+                    || message.contains("closed the connection")
+                    || message.contains("error communicating with the server")
+                    || message.contains("no connection to the server")
+                    || message.contains("could not receive data from server")
+            }
+            DieselError::BrokenTransactionManager => true,
+            _ => false,
+        };
+        if lost { Self::Unreachable(error.into()) } else { Self::Query(error) }
+    }
+}
+
+impl From<StorageError> for Error {
+    fn from(error: StorageError) -> Self {
+        match error {
+            StorageError::Unreachable(cause) => Self::DependencyUnavailable { dependency: "database", cause },
+            other => Self::internal(other),
+        }
+    }
+}
+
+impl From<DieselError> for Error {
+    fn from(error: DieselError) -> Self {
+        StorageError::from(error).into()
+    }
+}

@@ -1,0 +1,252 @@
+//! The database: SQLite or PostgreSQL, chosen by the scheme of one URL.
+//!
+//! Queries go one of three ways, all behind [`Database`]:
+//!
+//! - [`Database::read`] and [`Database::write`]: diesel on a thread of the blocking pool, the same code for both
+//!   databases. No more of these run at a time than there are pooled connections, and on SQLite one writer only, so
+//!   that nobody waits inside a thread.
+//! - [`Database::read_on_worker`]: SQLite, on the worker itself, for look-ups by key that take microseconds.
+//! - [`Database::pipelined`]: PostgreSQL, on the worker itself, on a connection that many requests share.
+
+mod error;
+mod migrate;
+mod multi;
+mod pipeline;
+mod pool;
+mod url;
+
+use std::{
+    cell::RefCell,
+    collections::HashMap,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
+
+use actix_web::rt::task::spawn_blocking;
+use anyhow::anyhow;
+use diesel::{SqliteConnection, connection::SimpleConnection as _};
+use tokio::sync::Semaphore;
+
+pub use self::{
+    error::StorageError,
+    migrate::{Migrations, SchemaState},
+    multi::{Db, MultiBackend, MultiField, MultiRawValue, MultiRow},
+    pipeline::PipelinedConnection,
+    url::{DatabaseUrl, UrlError},
+};
+use self::{pipeline::Pipelines, pool::ConnectionSource};
+use crate::{context, context::RequestContext, problem::Error};
+
+/// Which database is behind the URL.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Backend {
+    /// Embedded SQLite.
+    Sqlite,
+    /// PostgreSQL.
+    Postgres,
+}
+
+/// How long a request waits for its turn at the database, and how long a connection may take to be made.
+const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// The database of a service. Clones share it.
+#[derive(Clone)]
+pub struct Database {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    id: u64,
+    url: DatabaseUrl,
+    pool: diesel::r2d2::Pool<ConnectionSource>,
+    generation: Arc<AtomicU64>,
+    /// One permit per pooled connection: who holds one finds a connection at once.
+    turns: Semaphore,
+    /// SQLite takes one writer at a time.
+    writer: Option<Semaphore>,
+    pipelines: Option<Pipelines>,
+    migrations: Migrations,
+}
+
+impl Database {
+    /// Opens the database and makes its first connection, so that a wrong URL is noticed at the start.
+    ///
+    /// `pool_size` bounds the connections of [`Database::read`] and [`Database::write`]. A pipelined connection per
+    /// worker comes on top of that on PostgreSQL.
+    pub fn open(url: &DatabaseUrl, pool_size: u32, migrations: Migrations) -> Result<Self, StorageError> {
+        static NEXT_ID: AtomicU64 = AtomicU64::new(0);
+        let pool_size = pool_size.max(1);
+        let generation = Arc::new(AtomicU64::new(0));
+        let source = ConnectionSource::new(url.clone(), generation.clone());
+        let first = source.establish()?;
+        let pool = diesel::r2d2::Pool::builder()
+            .max_size(pool_size)
+            .min_idle(Some(0))
+            .connection_timeout(ACQUIRE_TIMEOUT)
+            .error_handler(Box::new(pool::QuietErrors))
+            .build_unchecked(source);
+        drop(first);
+        Ok(Self {
+            inner: Arc::new(Inner {
+                id: NEXT_ID.fetch_add(1, Ordering::Relaxed),
+                pool,
+                generation,
+                turns: Semaphore::new(pool_size as usize),
+                writer: matches!(url.backend(), Backend::Sqlite).then(|| Semaphore::new(1)),
+                pipelines: url.pipeline_target().cloned().map(Pipelines::new),
+                url: url.clone(),
+                migrations,
+            }),
+        })
+    }
+
+    /// Which database this is.
+    pub fn backend(&self) -> Backend {
+        self.inner.url.backend()
+    }
+
+    /// Applies the migrations that are missing, one replica at a time. Answers how many there were.
+    pub fn migrate(&self) -> Result<usize, StorageError> {
+        let mut connection = self.inner.pool.get().map_err(StorageError::unreachable)?;
+        self.inner.migrations.run(&mut connection.db)
+    }
+
+    /// Whether the schema is the one that this program was built for.
+    pub fn schema_state(&self) -> Result<SchemaState, StorageError> {
+        let mut connection = self.inner.pool.get().map_err(StorageError::unreachable)?;
+        self.inner.migrations.state(&mut connection.db)
+    }
+
+    /// Whether the database answers and has the expected schema, asked from a request.
+    pub async fn check(&self) -> Result<SchemaState, Error> {
+        let migrations = self.inner.migrations;
+        self.read(move |db| migrations.state(db).map_err(Error::from)).await
+    }
+
+    /// Runs queries on the blocking pool, without a transaction.
+    pub async fn read<T, E>(&self, work: impl FnOnce(&mut Db) -> Result<T, E> + Send + 'static) -> Result<T, E>
+    where
+        T: Send + 'static,
+        E: From<Error> + MaybeUnavailable + Send + 'static,
+    {
+        self.run(work).await
+    }
+
+    /// Runs queries on the blocking pool in one transaction: all of it is kept, or nothing if `work` fails.
+    /// On SQLite the transaction begins IMMEDIATE.
+    pub async fn write<T, E>(&self, work: impl FnOnce(&mut Db) -> Result<T, E> + Send + 'static) -> Result<T, E>
+    where
+        T: Send + 'static,
+        E: From<Error> + MaybeUnavailable + Send + 'static,
+    {
+        let _writing = self.writing().await?;
+        self.run(move |db| db.in_transaction(work)).await
+    }
+
+    /// Runs a single statement that changes something on the blocking pool: it is a transaction by itself.
+    pub async fn write_statement<T, E>(
+        &self,
+        work: impl FnOnce(&mut Db) -> Result<T, E> + Send + 'static,
+    ) -> Result<T, E>
+    where
+        T: Send + 'static,
+        E: From<Error> + MaybeUnavailable + Send + 'static,
+    {
+        let _writing = self.writing().await?;
+        self.run(work).await
+    }
+
+    async fn writing(&self) -> Result<Option<tokio::sync::SemaphorePermit<'_>>, Error> {
+        match &self.inner.writer {
+            Some(writer) => turn(writer).await.map(Some),
+            None => Ok(None),
+        }
+    }
+
+    async fn run<T, E>(&self, work: impl FnOnce(&mut Db) -> Result<T, E> + Send + 'static) -> Result<T, E>
+    where
+        T: Send + 'static,
+        E: From<Error> + MaybeUnavailable + Send + 'static,
+    {
+        let _turn = turn(&self.inner.turns).await?;
+        let inner = self.inner.clone();
+        let context = RequestContext::current();
+        spawn_blocking(move || {
+            context::on_thread(context, || {
+                let mut connection = inner.pool.get().map_err(|cause| Error::from(StorageError::unreachable(cause)))?;
+                let result = work(&mut connection.db);
+                if result.as_ref().is_err_and(MaybeUnavailable::is_unavailable) {
+                    // This connection and every other one that was made before now may be dead.
+                    inner.generation.fetch_add(1, Ordering::Relaxed);
+                }
+                result
+            })
+        })
+        .await
+        .map_err(|_| Error::internal(anyhow!("a database task panicked")))?
+    }
+
+    /// Runs queries on this worker's own read-only SQLite connection, without a trip to the blocking pool. Only for
+    /// look-ups by key: whatever else this worker does waits for it.
+    pub fn read_on_worker<T, E>(&self, work: impl FnOnce(&mut SqliteConnection) -> Result<T, E>) -> Result<T, E>
+    where
+        E: From<Error>,
+    {
+        thread_local! {
+            static READERS: RefCell<HashMap<u64, SqliteConnection>> = RefCell::new(HashMap::new());
+        }
+        READERS.with(|readers| {
+            let mut readers = readers.borrow_mut();
+            let reader = match readers.entry(self.inner.id) {
+                std::collections::hash_map::Entry::Occupied(entry) => entry.into_mut(),
+                std::collections::hash_map::Entry::Vacant(entry) => {
+                    let mut reader = pool::establish_sqlite(&self.inner.url).map_err(Error::from)?;
+                    reader
+                        .batch_execute("PRAGMA query_only = ON; PRAGMA busy_timeout = 250;")
+                        .map_err(|cause| Error::from(StorageError::from(cause)))?;
+                    entry.insert(reader)
+                }
+            };
+            work(reader)
+        })
+    }
+
+    /// Runs a query on one of this worker's pipelined PostgreSQL connections. If the connection turns out to be dead
+    /// the query is tried once more on a new one, so it must be one that may be repeated.
+    pub async fn pipelined<T>(
+        &self,
+        query: impl AsyncFn(&PipelinedConnection) -> Result<T, diesel::result::Error>,
+    ) -> Result<T, StorageError> {
+        let pipelines = self
+            .inner
+            .pipelines
+            .as_ref()
+            .ok_or_else(|| StorageError::Configuration("only PostgreSQL has pipelined connections".to_owned()))?;
+        match pipelines.run(self.inner.id, &query).await {
+            Err(StorageError::Unreachable(_)) => pipelines.run(self.inner.id, &query).await,
+            result => result,
+        }
+    }
+}
+
+async fn turn(semaphore: &Semaphore) -> Result<tokio::sync::SemaphorePermit<'_>, Error> {
+    match tokio::time::timeout(ACQUIRE_TIMEOUT, semaphore.acquire()).await {
+        Ok(Ok(permit)) => Ok(permit),
+        _ => Err(Error::Overloaded { retry_after_seconds: 1 }),
+    }
+}
+
+/// Tells failures that speak against the connection from those that the database answered with.
+pub trait MaybeUnavailable {
+    /// Whether the connection is suspect.
+    fn is_unavailable(&self) -> bool;
+}
+
+impl MaybeUnavailable for Error {
+    fn is_unavailable(&self) -> bool {
+        matches!(self, Self::DependencyUnavailable { .. })
+    }
+}

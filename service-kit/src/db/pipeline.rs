@@ -1,0 +1,211 @@
+//! PostgreSQL on the worker itself: connections that many requests share by pipelining, a few per worker.
+
+use std::{
+    cell::{Cell, RefCell},
+    collections::HashMap,
+    rc::Rc,
+    sync::Arc,
+    time::Duration,
+};
+
+use anyhow::{Context as _, anyhow};
+use diesel_async::AsyncPgConnection;
+use openssl::ssl::{SslConnector, SslMethod, SslVerifyMode};
+use postgres_openssl::MakeTlsConnector;
+use tokio::sync::Mutex;
+use tokio_postgres::config::SslMode;
+
+use super::{StorageError, UrlError};
+
+/// A connection as diesel-async has it; `&mut &*connection` queries it while others do the same.
+pub type PipelinedConnection = AsyncPgConnection;
+
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
+
+/// More than one connection per worker, because a commit holds up what is queued behind it on its connection.
+const LANES_PER_WORKER: usize = 4;
+
+/// Where the connections go, read from the same URL that libpq reads, `sslmode` and `sslrootcert` meaning the same.
+pub(super) struct PipelineTarget {
+    config: tokio_postgres::Config,
+    tls: MakeTlsConnector,
+}
+
+impl PipelineTarget {
+    pub(super) fn from_url(url: &url::Url) -> Result<Self, UrlError> {
+        let refuse = |cause: &dyn std::fmt::Display| UrlError::Postgres(cause.to_string());
+        let mut mode = None;
+        let mut root_certificate = None;
+        let mut rest = Vec::new();
+        for (key, value) in url.query_pairs() {
+            match key.as_ref() {
+                "sslmode" => mode = Some(value.into_owned()),
+                "sslrootcert" => root_certificate = Some(value.into_owned()),
+                _ => rest.push((key.into_owned(), value.into_owned())),
+            }
+        }
+        let mut plain = url.clone();
+        plain.set_query(None);
+        if !rest.is_empty() {
+            plain.query_pairs_mut().extend_pairs(rest);
+        }
+        // tokio-postgres, too, takes a plus sign literally.
+        let plain = plain.to_string().replace('+', "%20");
+        let mut config: tokio_postgres::Config = plain.parse().map_err(|cause: tokio_postgres::Error| {
+            let reason = std::error::Error::source(&cause).map_or_else(|| cause.to_string(), ToString::to_string);
+            refuse(&reason)
+        })?;
+        if config.get_connect_timeout().is_none() {
+            config.connect_timeout(CONNECT_TIMEOUT);
+        }
+        if config.get_application_name().is_none() {
+            config.application_name("signet");
+        }
+
+        let mut tls = SslConnector::builder(SslMethod::tls_client()).map_err(|cause| refuse(&cause))?;
+        let mut verify_name = false;
+        match mode.as_deref().unwrap_or("prefer") {
+            "disable" => {
+                config.ssl_mode(SslMode::Disable);
+            }
+            "allow" | "prefer" => {
+                config.ssl_mode(SslMode::Prefer);
+                tls.set_verify(SslVerifyMode::NONE);
+            }
+            // As libpq has it: a root certificate makes `require` check the chain.
+            "require" if root_certificate.is_none() => {
+                config.ssl_mode(SslMode::Require);
+                tls.set_verify(SslVerifyMode::NONE);
+            }
+            "require" | "verify-ca" => {
+                config.ssl_mode(SslMode::Require);
+            }
+            "verify-full" => {
+                config.ssl_mode(SslMode::Require);
+                verify_name = true;
+            }
+            _ => {
+                return Err(refuse(&"sslmode must be disable, allow, prefer, require, verify-ca or verify-full"));
+            }
+        }
+        if let Some(path) = root_certificate.filter(|path| path != "system") {
+            tls.set_ca_file(&path).map_err(|_| refuse(&format!("sslrootcert {path} cannot be read")))?;
+        }
+        let mut tls = MakeTlsConnector::new(tls.build());
+        tls.set_callback(move |connect, _| {
+            connect.set_verify_hostname(verify_name);
+            Ok(())
+        });
+        Ok(Self { config, tls })
+    }
+
+    async fn connect(&self) -> anyhow::Result<Lane> {
+        let connecting = self.config.connect(self.tls.clone());
+        let (client, connection) =
+            tokio::time::timeout(CONNECT_TIMEOUT, connecting).await.context("connecting took too long")??;
+        let closed = Rc::new(Cell::new(false));
+        let seen = closed.clone();
+        actix_web::rt::spawn(async move {
+            if let Err(cause) = connection.await {
+                log::debug!("a pipelined connection ended: {cause}");
+            }
+            seen.set(true);
+        });
+        Ok(Lane { connection: AsyncPgConnection::try_from(client).await?, in_flight: Cell::new(0), closed })
+    }
+}
+
+struct Lane {
+    connection: AsyncPgConnection,
+    in_flight: Cell<usize>,
+    closed: Rc<Cell<bool>>,
+}
+
+/// The connections of one worker.
+struct Worker {
+    lanes: RefCell<Vec<Rc<Lane>>>,
+    connecting: Mutex<()>,
+}
+
+impl Worker {
+    /// The lane with the least to do; `None` if another one should be made first.
+    fn pick(&self) -> Option<Rc<Lane>> {
+        let mut lanes = self.lanes.borrow_mut();
+        lanes.retain(|lane| !lane.closed.get());
+        let least = lanes.iter().min_by_key(|lane| lane.in_flight.get())?;
+        (least.in_flight.get() == 0 || lanes.len() >= LANES_PER_WORKER).then(|| least.clone())
+    }
+}
+
+/// The pipelined connections of all workers of a service.
+pub(super) struct Pipelines {
+    target: Arc<PipelineTarget>,
+}
+
+impl Pipelines {
+    pub(super) fn new(target: Arc<PipelineTarget>) -> Self {
+        Self { target }
+    }
+
+    pub(super) async fn run<T>(
+        &self,
+        database_id: u64,
+        query: &impl AsyncFn(&PipelinedConnection) -> Result<T, diesel::result::Error>,
+    ) -> Result<T, StorageError> {
+        thread_local! {
+            static WORKERS: RefCell<HashMap<u64, Rc<Worker>>> = RefCell::new(HashMap::new());
+        }
+        let worker = WORKERS.with(|workers| {
+            workers
+                .borrow_mut()
+                .entry(database_id)
+                .or_insert_with(|| Rc::new(Worker { lanes: RefCell::default(), connecting: Mutex::new(()) }))
+                .clone()
+        });
+        let lane = self.lane(&worker).await.map_err(StorageError::Unreachable)?;
+        let result = {
+            let _in_flight = InFlight::new(&lane);
+            query(&lane.connection).await
+        };
+        let result = result.map_err(StorageError::from);
+        match result {
+            Err(StorageError::Query(cause)) if lane.closed.get() => Err(StorageError::unreachable(cause)),
+            Err(StorageError::Unreachable(cause)) => {
+                lane.closed.set(true);
+                Err(StorageError::Unreachable(cause))
+            }
+            result => result,
+        }
+    }
+
+    async fn lane(&self, worker: &Worker) -> anyhow::Result<Rc<Lane>> {
+        if let Some(lane) = worker.pick() {
+            return Ok(lane);
+        }
+        let _connecting = tokio::time::timeout(CONNECT_TIMEOUT, worker.connecting.lock())
+            .await
+            .map_err(|_| anyhow!("waiting for a connection took too long"))?;
+        if let Some(lane) = worker.pick() {
+            return Ok(lane);
+        }
+        let lane = Rc::new(self.target.connect().await?);
+        worker.lanes.borrow_mut().push(lane.clone());
+        Ok(lane)
+    }
+}
+
+/// Counts a query as under way for as long as it lives.
+struct InFlight<'a>(&'a Lane);
+
+impl<'a> InFlight<'a> {
+    fn new(lane: &'a Lane) -> Self {
+        lane.in_flight.set(lane.in_flight.get() + 1);
+        Self(lane)
+    }
+}
+
+impl Drop for InFlight<'_> {
+    fn drop(&mut self) {
+        self.0.in_flight.set(self.0.in_flight.get() - 1);
+    }
+}

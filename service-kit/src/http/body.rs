@@ -1,0 +1,145 @@
+//! Bodies: JSON, and forms where a call takes them.
+
+use std::{future::Future, pin::Pin};
+
+use actix_web::{
+    FromRequest, HttpMessage as _, HttpRequest,
+    dev::Payload,
+    http::header,
+    web::{Bytes, BytesMut},
+};
+use futures_util::StreamExt as _;
+use serde::{Deserialize, Deserializer, de::DeserializeOwned};
+
+use crate::problem::{Error, FieldError};
+
+/// The largest body that [`Json`] and [`FormOrJson`] take.
+pub const MAX_BODY_BYTES: usize = 64 * 1024;
+
+/// A body of `application/json`.
+///
+/// Malformed JSON is 400 `invalid_request`; a member that is unknown, missing, double or of a wrong type is 422
+/// `validation_failed` and names it; another media type is 415; more than [`MAX_BODY_BYTES`] is 413.
+#[derive(Debug)]
+pub struct Json<T>(pub T);
+
+/// A body of `application/json` or `application/x-www-form-urlencoded`.
+#[derive(Debug)]
+pub struct FormOrJson<T>(pub T);
+
+impl<T: DeserializeOwned + 'static> FromRequest for Json<T> {
+    type Error = Error;
+    type Future = Pin<Box<dyn Future<Output = Result<Self, Error>>>>;
+
+    fn from_request(request: &HttpRequest, payload: &mut Payload) -> Self::Future {
+        let media_type = request.content_type().to_ascii_lowercase();
+        let body = read(request, payload);
+        Box::pin(async move {
+            if media_type != "application/json" {
+                return Err(Error::UnsupportedMediaType { expected: "application/json" });
+            }
+            from_json(&body.await?).map(Self)
+        })
+    }
+}
+
+impl<T: DeserializeOwned + 'static> FromRequest for FormOrJson<T> {
+    type Error = Error;
+    type Future = Pin<Box<dyn Future<Output = Result<Self, Error>>>>;
+
+    fn from_request(request: &HttpRequest, payload: &mut Payload) -> Self::Future {
+        let media_type = request.content_type().to_ascii_lowercase();
+        let body = read(request, payload);
+        Box::pin(async move {
+            match media_type.as_str() {
+                "application/json" => from_json(&body.await?).map(Self),
+                "application/x-www-form-urlencoded" => from_form(&body.await?).map(Self),
+                _ => Err(Error::UnsupportedMediaType {
+                    expected: "application/json or application/x-www-form-urlencoded",
+                }),
+            }
+        })
+    }
+}
+
+fn read(request: &HttpRequest, payload: &mut Payload) -> impl Future<Output = Result<Bytes, Error>> + use<> {
+    let encoded = request
+        .headers()
+        .get(header::CONTENT_ENCODING)
+        .is_some_and(|encoding| !encoding.as_bytes().eq_ignore_ascii_case(b"identity"));
+    let announced =
+        request.headers().get(header::CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse::<u64>().ok());
+    let mut payload = payload.take();
+    let too_large = || Error::PayloadTooLarge { limit_bytes: MAX_BODY_BYTES };
+    async move {
+        if encoded {
+            return Err(Error::UnsupportedMediaType { expected: "a body without Content-Encoding" });
+        }
+        if announced.is_some_and(|length| length > MAX_BODY_BYTES as u64) {
+            return Err(too_large());
+        }
+        let mut body = BytesMut::new();
+        while let Some(chunk) = payload.next().await {
+            let chunk =
+                chunk.map_err(|cause| Error::InvalidRequest(format!("The body could not be read: {cause}.")))?;
+            if body.len() + chunk.len() > MAX_BODY_BYTES {
+                return Err(too_large());
+            }
+            body.extend_from_slice(&chunk);
+        }
+        Ok(body.freeze())
+    }
+}
+
+fn from_json<T: DeserializeOwned>(body: &[u8]) -> Result<T, Error> {
+    let text = str::from_utf8(body).map_err(|_| Error::InvalidRequest("The body is not valid UTF-8.".to_owned()))?;
+    let mut deserializer = serde_json::Deserializer::from_str(text);
+    let value = serde_path_to_error::deserialize(&mut deserializer).map_err(|error| {
+        let path = error.path().to_string();
+        let cause = error.into_inner();
+        if cause.is_data() {
+            data_error(&path, &cause.to_string())
+        } else {
+            Error::InvalidRequest(format!("The body is not well-formed JSON: {cause}."))
+        }
+    })?;
+    deserializer.end().map_err(|cause| Error::InvalidRequest(format!("The body is not well-formed JSON: {cause}.")))?;
+    Ok(value)
+}
+
+pub(super) fn from_form<T: DeserializeOwned>(body: &[u8]) -> Result<T, Error> {
+    let pairs = serde_html_form::Deserializer::from_bytes(body);
+    serde_path_to_error::deserialize(pairs).map_err(|error| {
+        let path = error.path().to_string();
+        data_error(&path, &error.into_inner().to_string())
+    })
+}
+
+/// Turns what serde says of a member into an entry of `errors`, without the value.
+pub(super) fn data_error(path: &str, message: &str) -> Error {
+    let message = message.split(" at line ").next().unwrap_or(message);
+    let quoted = |prefix: &str| message.strip_prefix(prefix).and_then(|rest| rest.split('`').next());
+    let parent = path.trim_start_matches('.');
+    let join = |name: &str| match parent {
+        "" | "?" => name.to_owned(),
+        parent if parent == name || parent.ends_with(&format!(".{name}")) => parent.to_owned(),
+        parent => format!("{parent}.{name}"),
+    };
+    let (field, code, message) = if let Some(name) = quoted("unknown field `") {
+        (join(name), "unknown", "This member is not known here.".to_owned())
+    } else if let Some(name) = quoted("missing field `") {
+        (join(name), "required", "This field is required.".to_owned())
+    } else if let Some(name) = quoted("duplicate field `") {
+        (join(name), "duplicate", "This member stands there more than once.".to_owned())
+    } else {
+        let expected = message.rsplit_once("expected ").map_or("another value", |(_, expected)| expected);
+        (parent.to_owned(), "invalid_type", format!("Expected {expected}."))
+    };
+    Error::Validation(vec![FieldError { field, code: code.into(), message }])
+}
+
+/// For a member of a PATCH that may be `null`: tells "set to null" (`Some(None)`) from "not there" (`None`).
+/// Use it with `#[serde(default, deserialize_with = "present")]`.
+pub fn present<'de, T: Deserialize<'de>, D: Deserializer<'de>>(deserializer: D) -> Result<Option<T>, D::Error> {
+    T::deserialize(deserializer).map(Some)
+}

@@ -1,0 +1,19 @@
+//! What handlers are made of: endpoints, bodies, queries, pages, entity tags, and the middleware around them.
+
+mod address;
+mod body;
+mod endpoint;
+mod etag;
+mod middleware;
+mod page;
+mod query;
+
+pub use self::{
+    address::{ClientAddress, TrustedProxies},
+    body::{FormOrJson, Json, MAX_BODY_BYTES, present},
+    endpoint::{Endpoint, not_found},
+    etag::{ETag, IfMatch, not_modified},
+    middleware::RequestScope,
+    page::{Cursor, Limit, Page},
+    query::Query,
+};

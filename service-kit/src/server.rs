@@ -1,0 +1,246 @@
+//! A running service: its listener, its background tasks, and how it stops.
+
+use std::{
+    fmt,
+    future::Future,
+    io,
+    net::{SocketAddr, TcpListener},
+    process::ExitCode,
+    time::Duration,
+};
+
+use actix_cors::Cors;
+use actix_web::{
+    App, HttpServer,
+    dev::{Server, ServerHandle},
+    http::header::{self, HeaderName},
+    middleware::Condition,
+    web,
+};
+use tokio::sync::watch;
+
+use crate::{
+    config::{ConfigError, ServerConfig},
+    http::{RequestScope, TrustedProxies, not_found},
+};
+
+/// Why a service does not start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// The configuration is wrong: exit code 78.
+    #[error("{0}")]
+    Config(#[from] ConfigError),
+    /// Something that the service needs is not there: exit code 1.
+    #[error("{0}")]
+    Unavailable(String),
+}
+
+impl StartError {
+    /// What the process exits with: 78 (`EX_CONFIG` of sysexits) or 1.
+    pub fn exit_code(&self) -> ExitCode {
+        match self {
+            Self::Config(_) => ExitCode::from(78),
+            Self::Unavailable(_) => ExitCode::FAILURE,
+        }
+    }
+}
+
+/// Binds the address that `key` names in the configuration.
+pub fn bind(key: &str, address: SocketAddr) -> Result<TcpListener, StartError> {
+    TcpListener::bind(address).map_err(|cause| {
+        let reason = match cause.kind() {
+            io::ErrorKind::AddrInUse => "the port is taken: stop what listens there or choose another".to_owned(),
+            io::ErrorKind::PermissionDenied => "ports below 1024 need a privilege: choose another".to_owned(),
+            io::ErrorKind::AddrNotAvailable => "this machine does not have that address".to_owned(),
+            _ => cause.to_string(),
+        };
+        StartError::Unavailable(format!("cannot listen on {address} ({key}): {reason}"))
+    })
+}
+
+/// Opens the database that the section `database` names, and brings its schema up to date or demands that it is.
+pub fn open_database(
+    config: &crate::config::DatabaseConfig,
+    migrations: crate::db::Migrations,
+) -> Result<crate::db::Database, StartError> {
+    use crate::db::{Database, SchemaState, StorageError};
+
+    let explain = |error: StorageError| match error {
+        StorageError::Unreachable(cause) => {
+            let cause = format!("{cause:#}").replace('\n', " ");
+            StartError::Unavailable(format!("the database cannot be reached (database.url): {}", cause.trim()))
+        }
+        other => StartError::Unavailable(format!("the database cannot be used (database.url): {other}")),
+    };
+    let url = config.parsed_url()?;
+    let database = Database::open(&url, config.pool_size, migrations).map_err(explain)?;
+    if config.migrate {
+        let applied = database.migrate().map_err(explain)?;
+        if applied > 0 {
+            log::info!("the schema is up to date: {applied} migrations applied");
+        }
+    } else if let SchemaState::Pending(versions) = database.schema_state().map_err(explain)? {
+        return Err(ConfigError::new(
+            "database.migrate",
+            format_args!(
+                "is false, but migrations are missing ({}): set it to true, or run the service once with it",
+                versions.join(", ")
+            ),
+        )
+        .into());
+    }
+    Ok(database)
+}
+
+/// Tells background tasks that it is time to stop.
+#[derive(Clone, Debug)]
+pub struct Shutdown(watch::Receiver<bool>);
+
+impl Shutdown {
+    /// Waits until the service is asked to stop.
+    pub async fn requested(&mut self) {
+        // A sender that is gone has stopped, too.
+        let _ = self.0.wait_for(|stop| *stop).await;
+    }
+}
+
+/// A service that listens.
+pub struct Service {
+    address: SocketAddr,
+    server: Server,
+    handle: ServerHandle,
+    stop: watch::Sender<bool>,
+    tasks: Vec<actix_web::rt::task::JoinHandle<()>>,
+}
+
+impl fmt::Debug for Service {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Service").field("address", &self.address).finish_non_exhaustive()
+    }
+}
+
+impl Service {
+    /// Serves `routes` on a listener, with the request scope and CORS around them, and problem+json for every path
+    /// that they do not have.
+    pub fn start(
+        config: &ServerConfig,
+        listener: TcpListener,
+        routes: impl Fn(&mut web::ServiceConfig) + Clone + Send + 'static,
+    ) -> io::Result<Self> {
+        let address = listener.local_addr()?;
+        let proxies = web::Data::new(TrustedProxies(config.trusted_proxies.clone()));
+        let origins = config.cors_origins.clone();
+        let server = HttpServer::new(move || {
+            App::new()
+                .app_data(proxies.clone())
+                .configure(routes.clone())
+                .default_service(web::to(not_found))
+                .wrap(Condition::new(!origins.is_empty(), cors(&origins)))
+                .wrap(RequestScope)
+        })
+        .workers(config.worker_count())
+        .shutdown_timeout(config.shutdown_timeout_seconds)
+        .client_request_timeout(Duration::from_secs(10))
+        .keep_alive(Duration::from_secs(75))
+        .disable_signals()
+        .listen(listener)?
+        .run();
+        Ok(Self { address, handle: server.handle(), server, stop: watch::Sender::new(false), tasks: Vec::new() })
+    }
+
+    /// Runs a task beside the requests; it gets a [`Shutdown`] to end with.
+    #[must_use]
+    pub fn with_task<F>(mut self, task: impl FnOnce(Shutdown) -> F) -> Self
+    where
+        F: Future<Output = ()> + 'static,
+    {
+        let shutdown = Shutdown(self.stop.subscribe());
+        self.tasks.push(actix_web::rt::spawn(task(shutdown)));
+        self
+    }
+
+    /// Where it listens.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// The port it listens on.
+    pub fn port(&self) -> u16 {
+        self.address.port()
+    }
+
+    /// Answers requests until `stop` is done, then finishes those in flight and the background tasks.
+    pub async fn run_until(self, stop: impl Future<Output = ()>) -> io::Result<()> {
+        let Self { server, handle, stop: stop_tasks, tasks, .. } = self;
+        let mut server = std::pin::pin!(server);
+        tokio::select! {
+            ended = &mut server => ended?,
+            () = stop => {
+                // The server has to be polled for its stopping to make progress.
+                let (_, ended) = tokio::join!(handle.stop(true), server);
+                ended?;
+            }
+        }
+        stop_tasks.send_replace(true);
+        for task in tasks {
+            if let Err(cause) = task.await {
+                log::error!("a background task failed: {cause}");
+            }
+        }
+        Ok(())
+    }
+
+    /// Answers requests until the process gets SIGINT or SIGTERM.
+    pub async fn run_until_stopped(self) -> io::Result<()> {
+        self.run_until(termination()).await
+    }
+}
+
+/// Done when the process gets SIGINT (Ctrl-C) or SIGTERM.
+pub async fn termination() {
+    #[cfg(unix)]
+    {
+        use tokio::signal::unix::{SignalKind, signal};
+        if let (Ok(mut interrupt), Ok(mut terminate)) =
+            (signal(SignalKind::interrupt()), signal(SignalKind::terminate()))
+        {
+            tokio::select! {
+                _ = interrupt.recv() => {}
+                _ = terminate.recv() => {}
+            }
+            return;
+        }
+    }
+    if tokio::signal::ctrl_c().await.is_err() {
+        std::future::pending::<()>().await;
+    }
+}
+
+/// What web pages on other origins may send and see.
+fn cors(origins: &[String]) -> Cors {
+    const SEEN: [HeaderName; 5] = [
+        header::ETAG,
+        header::LOCATION,
+        header::RETRY_AFTER,
+        header::WWW_AUTHENTICATE,
+        HeaderName::from_static("x-request-id"),
+    ];
+    let cors = Cors::default()
+        .allowed_methods(["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE"])
+        .allowed_headers([
+            header::ACCEPT,
+            header::AUTHORIZATION,
+            header::CONTENT_TYPE,
+            header::IF_MATCH,
+            header::IF_NONE_MATCH,
+            HeaderName::from_static("traceparent"),
+            HeaderName::from_static("x-access-token"),
+            HeaderName::from_static("x-request-id"),
+            HeaderName::from_static("x-session"),
+        ])
+        .expose_headers(SEEN)
+        .supports_credentials()
+        .block_on_origin_mismatch(false)
+        .max_age(3600);
+    origins.iter().fold(cors, |cors, origin| cors.allowed_origin(origin))
+}

@@ -1,0 +1,237 @@
+//! A throw-away database for each test, on SQLite and on PostgreSQL.
+//!
+//! SQLite databases are files in a temporary directory. PostgreSQL databases are schemas of their own, on the server that
+//! `TEST_DATABASE_URL` names or, without it, on a cluster that is started once for each test process from the PostgreSQL
+//! programs found on the machine, and that ends with the process. Where there are neither, PostgreSQL tests pass without
+//! running and one line on standard error says so; `REQUIRE_POSTGRES=1` makes that a failure.
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "only tests use this crate, and a panic is how they fail")]
+
+mod postgres;
+
+use std::error::Error;
+use std::io::Write;
+
+use diesel::connection::SimpleConnection;
+use diesel::{Connection, PgConnection, SqliteConnection};
+use tempfile::TempDir;
+
+/// A database system that the services support.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Backend {
+    /// SQLite, built into the test.
+    Sqlite,
+    /// A PostgreSQL server.
+    Postgres,
+}
+
+/// An empty database that nothing else uses and that is gone once this is dropped.
+#[derive(Debug)]
+pub struct TestDatabase {
+    url: String,
+    place: Place,
+}
+
+#[derive(Debug)]
+enum Place {
+    Directory { _directory: TempDir },
+    Schema { name: String, server_url: &'static str },
+}
+
+impl TestDatabase {
+    /// Makes an empty database; a test may have several.
+    ///
+    /// `None` is returned only for [`Backend::Postgres`], when there is no PostgreSQL on this machine.
+    ///
+    /// # Panics
+    ///
+    /// When the database cannot be made, when the server of `TEST_DATABASE_URL` cannot be reached, and instead of
+    /// returning `None` when `REQUIRE_POSTGRES=1`.
+    pub fn create(backend: Backend) -> Option<Self> {
+        match backend {
+            Backend::Sqlite => Some(Self::in_directory()),
+            Backend::Postgres => postgres::server_url().map(Self::in_schema),
+        }
+    }
+
+    fn in_directory() -> Self {
+        let directory = tempfile::Builder::new().prefix("signet-sqlite.").tempdir().expect("a temporary directory");
+        let url = format!("sqlite:{}", directory.path().join("test.db").display());
+        Self { url, place: Place::Directory { _directory: directory } }
+    }
+
+    fn in_schema(server_url: &'static str) -> Self {
+        let name = format!("test_{:016x}", rand::random::<u64>());
+        execute_on_server(server_url, &format!("CREATE SCHEMA {name}")).expect("a schema of the test's own");
+        Self { url: with_search_path(server_url, &name), place: Place::Schema { name, server_url } }
+    }
+
+    /// `sqlite:` and a path, or a `postgres:` URL whose `search_path` is the test's own schema. Neither has any tables.
+    pub fn url(&self) -> &str {
+        &self.url
+    }
+
+    /// The system this database is on.
+    pub fn backend(&self) -> Backend {
+        match self.place {
+            Place::Directory { .. } => Backend::Sqlite,
+            Place::Schema { .. } => Backend::Postgres,
+        }
+    }
+
+    /// Runs SQL, one statement or several, behind the back of the code under test.
+    ///
+    /// # Panics
+    ///
+    /// When a statement fails.
+    pub fn execute(&self, sql: &str) {
+        match self.backend() {
+            Backend::Sqlite => {
+                let path = self.url.strip_prefix("sqlite:").expect("made with this prefix");
+                let mut connection = SqliteConnection::establish(path).expect("the test's database file");
+                connection.batch_execute("PRAGMA busy_timeout = 10000; PRAGMA foreign_keys = ON").expect("pragmas");
+                connection.batch_execute(sql)
+            }
+            Backend::Postgres => {
+                PgConnection::establish(&self.url).expect("a connection to PostgreSQL").batch_execute(sql)
+            }
+        }
+        .unwrap_or_else(|error| panic!("{error}, in: {sql}"));
+    }
+}
+
+impl Drop for TestDatabase {
+    fn drop(&mut self) {
+        let Place::Schema { name, server_url } = &self.place else { return };
+        // A connection that the test left in a transaction must not keep it from ending.
+        let sql = format!("SET lock_timeout = '5s'; SET client_min_messages = 'warning'; DROP SCHEMA {name} CASCADE");
+        if let Err(error) = execute_on_server(server_url, &sql) {
+            // A panic here could hide the test's own.
+            let line = format!("schema {name} was not dropped: {error}\n");
+            let _ = std::io::stderr().write_all(line.as_bytes());
+        }
+    }
+}
+
+fn execute_on_server(url: &str, sql: &str) -> Result<(), Box<dyn Error>> {
+    Ok(PgConnection::establish(url)?.batch_execute(sql)?)
+}
+
+/// The URL with `-c search_path=schema` added to its `options`, percent-encoded: libpq reads no `+` as a space.
+fn with_search_path(url: &str, schema: &str) -> String {
+    let setting = format!("-c%20search_path%3D{schema}");
+    let (server, query) = url.split_once('?').unwrap_or((url, ""));
+    let (options, others): (Vec<_>, Vec<_>) =
+        query.split('&').filter(|pair| !pair.is_empty()).partition(|pair| pair.starts_with("options="));
+    let options = match options.last() {
+        Some(given) => format!("{given}%20{setting}"),
+        None => format!("options={setting}"),
+    };
+    let query: Vec<_> = others.into_iter().chain([options.as_str()]).collect();
+    format!("{server}?{}", query.join("&"))
+}
+
+/// Writes each `async fn name(db: TestDatabase) { … }` as two tests, `name::sqlite` and `name::postgres`.
+///
+/// Attributes go to the module `name`, which imports all that is around it. The calling crate needs `actix-web`, whose
+/// test runtime the tests run on.
+#[macro_export]
+macro_rules! on_both_databases {
+    ($($(#[$attribute:meta])* async fn $name:ident($database:ident: $type:ty $(,)?) $body:block)+) => {$(
+        $(#[$attribute])*
+        mod $name {
+            #[allow(unused_imports, clippy::wildcard_imports)]
+            use super::*;
+
+            async fn check($database: $type) $body
+
+            #[::actix_web::test]
+            async fn sqlite() {
+                if let Some(database) = $crate::TestDatabase::create($crate::Backend::Sqlite) {
+                    check(database).await;
+                }
+            }
+
+            #[::actix_web::test]
+            async fn postgres() {
+                if let Some(database) = $crate::TestDatabase::create($crate::Backend::Postgres) {
+                    check(database).await;
+                }
+            }
+        }
+    )+};
+}
+
+#[cfg(test)]
+mod tests {
+    use diesel::sql_types::BigInt;
+    use diesel::{QueryableByName, RunQueryDsl, sql_query};
+
+    use super::*;
+
+    on_both_databases! {
+        /// The second would fail with "already exists" if it saw the first's table.
+        async fn two_databases_of_one_test_share_nothing(first: TestDatabase) {
+            let second = TestDatabase::create(first.backend()).expect("the first was made");
+            assert_ne!(first.url(), second.url());
+            for database in [&first, &second] {
+                database.execute("CREATE TABLE notes (id TEXT PRIMARY KEY); INSERT INTO notes VALUES ('a')");
+            }
+        }
+
+        async fn the_url_starts_with_the_scheme_of_its_backend(db: TestDatabase) {
+            let scheme = match db.backend() {
+                Backend::Sqlite => "sqlite:/",
+                Backend::Postgres => "postgres",
+            };
+            assert!(db.url().starts_with(scheme), "{}", db.url());
+        }
+    }
+
+    #[test]
+    fn drop_removes_the_sqlite_directory() {
+        let database = TestDatabase::create(Backend::Sqlite).unwrap();
+        database.execute("CREATE TABLE notes (id TEXT PRIMARY KEY)");
+        let path = std::path::PathBuf::from(database.url().strip_prefix("sqlite:").unwrap());
+        assert!(path.is_file());
+        drop(database);
+        assert!(!path.parent().unwrap().exists());
+    }
+
+    #[test]
+    fn drop_removes_the_postgres_schema_and_what_is_in_it() {
+        let Some(database) = TestDatabase::create(Backend::Postgres) else { return };
+        database.execute("CREATE TABLE notes (id TEXT PRIMARY KEY)");
+        let Place::Schema { name, server_url } = &database.place else { unreachable!("asked for PostgreSQL") };
+        let (name, server_url) = (name.clone(), *server_url);
+        assert_eq!(tables_in_schema(server_url, &name), (1, 1));
+        drop(database);
+        assert_eq!(tables_in_schema(server_url, &name), (0, 0));
+    }
+
+    /// How many schemas have this name, and how many tables they hold.
+    fn tables_in_schema(server_url: &str, name: &str) -> (i64, i64) {
+        #[derive(QueryableByName)]
+        struct Counts {
+            #[diesel(sql_type = BigInt)]
+            schemas: i64,
+            #[diesel(sql_type = BigInt)]
+            tables: i64,
+        }
+        let counts: Counts = sql_query(format!(
+            "SELECT (SELECT count(*) FROM information_schema.schemata WHERE schema_name = '{name}') AS schemas, \
+             (SELECT count(*) FROM information_schema.tables WHERE table_schema = '{name}') AS tables"
+        ))
+        .get_result(&mut PgConnection::establish(server_url).unwrap())
+        .unwrap();
+        (counts.schemas, counts.tables)
+    }
+
+    #[test]
+    fn the_search_path_joins_what_the_url_already_asks_for() {
+        assert_eq!(with_search_path("postgres://h/d", "s"), "postgres://h/d?options=-c%20search_path%3Ds");
+        assert_eq!(
+            with_search_path("postgres://h/d?options=-c%20work_mem%3D1MB&sslmode=require", "s"),
+            "postgres://h/d?sslmode=require&options=-c%20work_mem%3D1MB%20-c%20search_path%3Ds"
+        );
+    }
+}

@@ -1,0 +1,139 @@
+//! The PostgreSQL server that tests share: the one `TEST_DATABASE_URL` names, or a throw-away cluster of this process's own.
+
+use std::ffi::OsStr;
+use std::fs;
+use std::io::{BufRead, BufReader, Read, Write};
+use std::os::unix::fs::MetadataExt;
+use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::sync::OnceLock;
+
+/// Ports below those that Linux, macOS and Windows hand out for port 0, so that no server under test can be given one.
+const PORTS: std::ops::Range<u16> = 20_000..30_000;
+
+struct Server {
+    url: String,
+    /// Holds the pipe whose end tells the cluster to stop. A static is never dropped: the pipe closes with the process.
+    _cluster: Option<Child>,
+}
+
+/// The server's URL, or `None` when there is none to be had.
+///
+/// # Panics
+///
+/// With `REQUIRE_POSTGRES=1`, instead of returning `None`.
+pub(crate) fn server_url() -> Option<&'static str> {
+    static SERVER: OnceLock<Result<Server, String>> = OnceLock::new();
+    let server = SERVER.get_or_init(|| {
+        let server = find_or_start();
+        if let Err(reason) = &server {
+            // Not eprintln!, which the test harness captures: a skipped test passes, and this line is all that shows.
+            let line = format!("PostgreSQL tests did not run: {reason}\n");
+            let _ = std::io::stderr().write_all(line.as_bytes());
+        }
+        server
+    });
+    match server {
+        Ok(server) => Some(&server.url),
+        Err(reason) => {
+            assert!(
+                environment("REQUIRE_POSTGRES").as_deref() != Some("1"),
+                "PostgreSQL is required by REQUIRE_POSTGRES=1: {reason}"
+            );
+            None
+        }
+    }
+}
+
+fn find_or_start() -> Result<Server, String> {
+    if let Some(url) = environment("TEST_DATABASE_URL") {
+        return Ok(Server { url, _cluster: None });
+    }
+    let programs =
+        find_programs().ok_or("set TEST_DATABASE_URL or install PostgreSQL (initdb, pg_ctl and postgres)")?;
+    start(&programs)
+}
+
+#[allow(clippy::disallowed_methods, reason = "tests have no configuration but these variables")]
+fn environment(name: &str) -> Option<String> {
+    std::env::var(name).ok().filter(|value| !value.is_empty())
+}
+
+/// The directory of PostgreSQL's server programs: from PATH, else the newest version that a distribution's package installed.
+fn find_programs() -> Option<PathBuf> {
+    let path = environment("PATH").unwrap_or_default();
+    let on_path = std::env::split_paths(&path);
+    let packaged = versions("/usr/lib/postgresql", "").chain(versions("/usr", "pgsql-"));
+    on_path.chain(packaged).chain(pg_config_bindir()).find(|dir| {
+        // `postgres` itself is found by the other two, next to where their own links lead.
+        dir.join("initdb").is_file() && dir.join("pg_ctl").is_file()
+    })
+}
+
+/// `parent/<prefix><version>/bin`, newest version first.
+fn versions(parent: &str, prefix: &str) -> impl Iterator<Item = PathBuf> {
+    let mut found: Vec<(u32, PathBuf)> = fs::read_dir(parent)
+        .into_iter()
+        .flatten()
+        .flatten()
+        .filter_map(|entry| {
+            let version = entry.file_name().to_str()?.strip_prefix(prefix)?.parse().ok()?;
+            Some((version, entry.path().join("bin")))
+        })
+        .collect();
+    found.sort();
+    found.into_iter().rev().map(|(_, dir)| dir)
+}
+
+fn pg_config_bindir() -> Option<PathBuf> {
+    let output = Command::new("pg_config").arg("--bindir").stderr(Stdio::null()).output().ok()?;
+    let dir = String::from_utf8(output.stdout).ok()?;
+    Some(PathBuf::from(dir.trim_end()))
+}
+
+fn start(programs: &Path) -> Result<Server, String> {
+    let mut command = Command::new("sh");
+    command
+        .args([OsStr::new("-c"), OsStr::new(include_str!("cluster.sh")), OsStr::new("cluster.sh"), programs.as_os_str()])
+        .arg(rand::random_range(PORTS).to_string())
+        .env("LC_ALL", "C")
+        .current_dir("/")
+        // Out of reach of what a terminal or a test runner sends to this process's group.
+        .process_group(0)
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        // An inherited stream would stay open after this process, and test runners wait for its end.
+        .stderr(Stdio::null());
+    if running_as_root()? {
+        // PostgreSQL refuses to run as root.
+        let (uid, gid) = unprivileged_user().ok_or("neither user postgres nor nobody exists to run PostgreSQL as")?;
+        command.uid(uid).gid(gid);
+    }
+
+    let mut cluster = command.spawn().map_err(|error| format!("sh did not start: {error}"))?;
+    let mut output = BufReader::new(cluster.stdout.take().ok_or("sh has no output")?);
+    let mut answer = String::new();
+    let _ = output.read_line(&mut answer);
+    if let ["ready", port, password] = answer.split_whitespace().collect::<Vec<_>>()[..] {
+        let url = format!("postgres://postgres:{password}@127.0.0.1:{port}/postgres");
+        return Ok(Server { url, _cluster: Some(cluster) });
+    }
+    let _ = output.read_to_string(&mut answer);
+    Err(format!("the programs in {} made no cluster: {answer}", programs.display()))
+}
+
+/// A file's owner is the effective user, which std has no other safe way to ask for.
+fn running_as_root() -> Result<bool, String> {
+    let probe = tempfile::tempfile().and_then(|file| file.metadata());
+    probe.map(|metadata| metadata.uid() == 0).map_err(|error| format!("no temporary file: {error}"))
+}
+
+fn unprivileged_user() -> Option<(u32, u32)> {
+    let users = fs::read_to_string("/etc/passwd").ok()?;
+    ["postgres", "nobody"].iter().find_map(|name| {
+        let mut fields =
+            users.lines().map(|line| line.split(':')).find(|fields| fields.clone().next() == Some(name))?;
+        Some((fields.nth(2)?.parse().ok()?, fields.next()?.parse().ok()?))
+    })
+}
