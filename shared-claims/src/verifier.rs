@@ -1,0 +1,212 @@
+//! Verifying: a token in, its claims out, or the reason why not.
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use crate::claims::Claims;
+use crate::error::{Error, ErrorKind};
+use crate::jws::{self, Compact, Header};
+use crate::key::{Key, KeyRing};
+
+/// The most that clocks may differ, in seconds; also the default.
+const MAX_LEEWAY_SECONDS: u64 = 30;
+
+type Clock = Arc<dyn Fn() -> u64 + Send + Sync>;
+
+/// Verifies access tokens: signature, type, issuer, audience, times. It does no I/O.
+///
+/// A clone shares everything with the original, so one verifier serves a whole process.
+///
+/// A token is taken only if
+/// - it has at most [`MAX_TOKEN_BYTES`](crate::MAX_TOKEN_BYTES) and is a JWS in compact form, strictly encoded;
+/// - `kid` names a key of the ring and `alg` is that key's algorithm; `typ` is `at+jwt`; there is no `crit`;
+/// - the signature matches, which is settled before the payload is looked at;
+/// - `iss`, `sub`, `aud`, `iat`, `exp` and `jti` are there, no known claim has a wrong type, no member occurs twice;
+/// - `iss` is the expected issuer and `aud` holds the verifier's own name;
+/// - now, give or take the leeway, is before `exp` and not before `nbf` or `iat`.
+#[derive(Clone)]
+pub struct Verifier {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    ring: KeyRing,
+    issuer: String,
+    audience: String,
+    leeway_seconds: u64,
+    clock: Clock,
+}
+
+impl Verifier {
+    /// Starts a verifier for tokens signed by any key of the ring.
+    pub fn builder(ring: KeyRing) -> VerifierBuilder {
+        VerifierBuilder {
+            ring,
+            issuer: String::new(),
+            audience: String::new(),
+            leeway_seconds: MAX_LEEWAY_SECONDS,
+            clock: Arc::new(system_clock),
+        }
+    }
+
+    /// The claims of a token that is valid now.
+    pub fn verify(&self, token: &str) -> Result<Claims, Error> {
+        self.verify_at(token, (self.inner.clock)())
+    }
+
+    /// The claims of a token that is valid at `now`, in seconds since the Unix epoch.
+    pub fn verify_at(&self, token: &str, now: u64) -> Result<Claims, Error> {
+        let jws = Compact::split(token)?;
+        // A header that this ring's own signer wrote needs no parsing; any other is read with care.
+        let key = match self.inner.ring.by_own_header(jws.header) {
+            Some(key) => key,
+            None => self.key_for(&Header::read(&jws::decode(jws.header)?)?)?,
+        };
+        let claims = Claims::read(&jws.verified_payload(key)?)?;
+        self.check(&claims, now)?;
+        Ok(claims)
+    }
+
+    /// The expected issuer.
+    pub fn issuer(&self) -> &str {
+        &self.inner.issuer
+    }
+
+    /// The verifier's own name, which `aud` must hold.
+    pub fn audience(&self) -> &str {
+        &self.inner.audience
+    }
+
+    fn key_for(&self, header: &Header<'_>) -> Result<&Key, Error> {
+        if !header.typ.as_deref().is_some_and(is_access_token) {
+            return Err(Error::new(ErrorKind::Type, "the token's typ is not at+jwt"));
+        }
+        let unknown = |reason| Error::new(ErrorKind::UnknownKey, reason);
+        let kid = header.kid.as_deref().ok_or(unknown("the token's header names no key"))?;
+        let key = self.inner.ring.by_id(kid).ok_or(unknown("the token's header names an unknown key"))?;
+        header.permits(key)?;
+        Ok(key)
+    }
+
+    fn check(&self, claims: &Claims, now: u64) -> Result<(), Error> {
+        let inner = &*self.inner;
+        let latest = now.saturating_add(inner.leeway_seconds);
+        if claims.iss != inner.issuer {
+            return Err(Error::new(ErrorKind::Issuer, "the token is from another issuer"));
+        }
+        if !claims.aud.contains(&inner.audience) {
+            return Err(Error::new(ErrorKind::Audience, "the token is for another audience"));
+        }
+        if claims.nbf.is_some_and(|nbf| nbf > latest) {
+            return Err(Error::new(ErrorKind::NotYetValid, "the token is not valid yet"));
+        }
+        if claims.iat > latest {
+            return Err(Error::new(ErrorKind::NotYetValid, "the token was issued in the future"));
+        }
+        // Last, so that a client told of expiry knows that nothing else is wrong.
+        if claims.exp.saturating_add(inner.leeway_seconds) <= now {
+            return Err(Error::new(ErrorKind::Expired, "the token has expired"));
+        }
+        Ok(())
+    }
+}
+
+impl fmt::Debug for Verifier {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Verifier")
+            .field("ring", &self.inner.ring)
+            .field("issuer", &self.inner.issuer)
+            .field("audience", &self.inner.audience)
+            .field("leeway_seconds", &self.inner.leeway_seconds)
+            .finish_non_exhaustive()
+    }
+}
+
+/// RFC 9068 §4: `at+jwt`, with or without the `application/` that RFC 7515 §4.1.9 lets a token leave out. Media types
+/// have no case.
+fn is_access_token(typ: &str) -> bool {
+    typ.eq_ignore_ascii_case("at+jwt") || typ.eq_ignore_ascii_case("application/at+jwt")
+}
+
+/// A clock before 1970 counts as 0: every token then comes from the future and is refused.
+fn system_clock() -> u64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |elapsed| elapsed.as_secs())
+}
+
+/// Sets up a [`Verifier`]. Issuer and audience must be given.
+#[must_use = "a builder does nothing until it is built"]
+pub struct VerifierBuilder {
+    ring: KeyRing,
+    issuer: String,
+    audience: String,
+    leeway_seconds: u64,
+    clock: Clock,
+}
+
+impl VerifierBuilder {
+    /// The `iss` that every token must have.
+    pub fn issuer(mut self, issuer: &str) -> Self {
+        issuer.clone_into(&mut self.issuer);
+        self
+    }
+
+    /// The verifier's own name, which every token must have in `aud`.
+    pub fn audience(mut self, audience: &str) -> Self {
+        audience.clone_into(&mut self.audience);
+        self
+    }
+
+    /// How much clocks may differ: 30 seconds at most, and by default.
+    pub fn leeway_seconds(mut self, leeway_seconds: u64) -> Self {
+        self.leeway_seconds = leeway_seconds;
+        self
+    }
+
+    /// The clock, in seconds since the Unix epoch; the system's by default.
+    pub fn clock(mut self, clock: Arc<dyn Fn() -> u64 + Send + Sync>) -> Self {
+        self.clock = clock;
+        self
+    }
+
+    /// The verifier.
+    pub fn build(self) -> Result<Verifier, VerifierBuilderError> {
+        let Self { ring, issuer, audience, leeway_seconds, clock } = self;
+        if issuer.is_empty() {
+            return Err(VerifierBuilderError::Issuer);
+        }
+        if audience.is_empty() {
+            return Err(VerifierBuilderError::Audience);
+        }
+        if leeway_seconds > MAX_LEEWAY_SECONDS {
+            return Err(VerifierBuilderError::Leeway);
+        }
+        Ok(Verifier { inner: Arc::new(Inner { ring, issuer, audience, leeway_seconds, clock }) })
+    }
+}
+
+impl fmt::Debug for VerifierBuilder {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("VerifierBuilder")
+            .field("ring", &self.ring)
+            .field("issuer", &self.issuer)
+            .field("audience", &self.audience)
+            .field("leeway_seconds", &self.leeway_seconds)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Why a [`Verifier`] could not be built.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum VerifierBuilderError {
+    /// No issuer was given.
+    #[error("the verifier needs an issuer")]
+    Issuer,
+    /// No audience was given.
+    #[error("the verifier needs an audience: its own name")]
+    Audience,
+    /// The leeway is above 30 seconds.
+    #[error("the leeway must not be above 30 seconds")]
+    Leeway,
+}
