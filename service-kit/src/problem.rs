@@ -287,6 +287,12 @@ pub enum Error {
     /// The token was not taken: the verifier's own rejection.
     #[error(transparent)]
     Token(#[from] shared_claims::actix::Rejection),
+    /// The token does not grant a scope that only the call itself could name.
+    #[error("this needs the scope {scope}")]
+    InsufficientScope {
+        /// The scope that is missing.
+        scope: String,
+    },
     /// More work than can be finished in time.
     #[error("There is more to do than can be finished in time.")]
     Overloaded {
@@ -348,6 +354,7 @@ impl ApiError for Error {
             Self::Token(rejection) => {
                 codes::ALL.iter().find(|code| code.name == rejection.code()).copied().unwrap_or(codes::INTERNAL)
             }
+            Self::InsufficientScope { .. } => codes::INSUFFICIENT_SCOPE,
             Self::Overloaded { .. } => codes::OVERLOADED,
             Self::DependencyUnavailable { .. } => codes::DEPENDENCY_UNAVAILABLE,
             Self::Forwarded(_, code) => *code,
@@ -387,6 +394,13 @@ impl ApiError for Error {
             Self::MethodNotAllowed { allow } => Some((header::ALLOW, HeaderValue::from_str(allow).ok()?)),
             Self::Token(rejection) => {
                 Some((header::WWW_AUTHENTICATE, HeaderValue::from_str(&rejection.www_authenticate()?).ok()?))
+            }
+            Self::InsufficientScope { .. } => {
+                Some((header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer error=\"insufficient_scope\"")))
+            }
+            // Every 401 names a scheme (RFC 9110, 15.5.2).
+            Self::Forwarded(_, code) if code.status == StatusCode::UNAUTHORIZED => {
+                Some((header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer")))
             }
             _ => None,
         }

@@ -169,6 +169,11 @@ impl Service {
         self.address.port()
     }
 
+    /// A handle with which the service can be stopped from elsewhere.
+    pub fn handle(&self) -> ServerHandle {
+        self.handle.clone()
+    }
+
     /// Answers requests until `stop` is done, then finishes those in flight and the background tasks.
     pub async fn run_until(self, stop: impl Future<Output = ()>) -> io::Result<()> {
         let Self { server, handle, stop: stop_tasks, tasks, .. } = self;
@@ -177,7 +182,7 @@ impl Service {
             ended = &mut server => ended?,
             () = stop => {
                 // The server has to be polled for its stopping to make progress.
-                let (_, ended) = tokio::join!(handle.stop(true), server);
+                let ((), ended) = tokio::join!(handle.stop(true), server);
                 ended?;
             }
         }

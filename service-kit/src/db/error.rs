@@ -31,7 +31,8 @@ impl StorageError {
 impl From<DieselError> for StorageError {
     fn from(error: DieselError) -> Self {
         let lost = match &error {
-            DieselError::DatabaseError(
+            DieselError::BrokenTransactionManager
+            | DieselError::DatabaseError(
                 DatabaseErrorKind::ClosedConnection | DatabaseErrorKind::UnableToSendCommand,
                 _,
             ) => true,
@@ -46,7 +47,6 @@ impl From<DieselError> for StorageError {
                     || message.contains("no connection to the server")
                     || message.contains("could not receive data from server")
             }
-            DieselError::BrokenTransactionManager => true,
             _ => false,
         };
         if lost { Self::Unreachable(error.into()) } else { Self::Query(error) }

@@ -120,6 +120,12 @@ impl Database {
         self.inner.migrations.state(&mut connection.db)
     }
 
+    /// Runs queries on the calling thread, each by itself: for the start, before there are requests to hold up.
+    pub fn blocking<T, E: From<Error>>(&self, work: impl FnOnce(&mut Db) -> Result<T, E>) -> Result<T, E> {
+        let mut connection = self.inner.pool.get().map_err(|cause| Error::from(StorageError::unreachable(cause)))?;
+        work(&mut connection.db)
+    }
+
     /// Whether the database answers and has the expected schema, asked from a request.
     pub async fn check(&self) -> Result<SchemaState, Error> {
         let migrations = self.inner.migrations;

@@ -12,6 +12,7 @@ use actix_web::{
     Error as ActixError, HttpResponse,
     body::{BoxBody, EitherBody, MessageBody},
     dev::{Service, ServiceRequest, ServiceResponse, Transform},
+    error::InternalError,
     http::{
         StatusCode,
         header::{self, HeaderName, HeaderValue},
@@ -74,7 +75,6 @@ where
         let service = self.service.clone();
         Box::pin(context.scope(async move {
             let started = log::log_enabled!(target: "access", log::Level::Info).then(Instant::now);
-            let kept = request.request().clone();
             let outcome = AssertUnwindSafe(service.call(request)).catch_unwind().await;
             let mut response = match outcome {
                 Ok(Ok(response)) if is_plain_failure(&response) => {
@@ -82,31 +82,37 @@ where
                     let problem = problem_for(response.status());
                     ServiceResponse::new(request, problem).map_into_right_body()
                 }
-                Ok(Ok(response)) => {
-                    drop(kept);
-                    response.map_into_left_body()
-                }
+                Ok(Ok(response)) => response.map_into_left_body(),
                 Ok(Err(error)) => {
-                    let mut response = error.error_response();
-                    if !is_problem(response.headers()) {
-                        response = problem_for(response.status());
-                    }
-                    ServiceResponse::new(kept, response).map_into_right_body()
+                    let response = error.error_response();
+                    let response =
+                        if is_problem(response.headers()) { response } else { problem_for(response.status()) };
+                    return Err(fail(response, &context));
                 }
                 Err(_) => {
                     log::error!("a handler panicked");
-                    let response = problem_for(StatusCode::INTERNAL_SERVER_ERROR);
-                    ServiceResponse::new(kept, response).map_into_right_body()
+                    return Err(fail(problem_for(StatusCode::INTERNAL_SERVER_ERROR), &context));
                 }
             };
-            if let Ok(id) = HeaderValue::from_str(context.request_id.as_str()) {
-                response.headers_mut().insert(X_REQUEST_ID.clone(), id);
-            }
+            name_request(response.headers_mut(), &context);
             if let Some(started) = started {
                 log_access(&response, started);
             }
             Ok(response)
         }))
+    }
+}
+
+/// A failure outside of any handler, rendered while the request's context is still at hand.
+fn fail(mut response: HttpResponse, context: &RequestContext) -> ActixError {
+    name_request(response.headers_mut(), context);
+    log::info!(target: "access", status = response.status().as_u16(); "failed");
+    InternalError::from_response("failed outside of a handler", response).into()
+}
+
+fn name_request(headers: &mut header::HeaderMap, context: &RequestContext) {
+    if let Ok(id) = HeaderValue::from_str(context.request_id.as_str()) {
+        headers.insert(X_REQUEST_ID.clone(), id);
     }
 }
 

@@ -1,0 +1,103 @@
+//! Makes the tokens of a session.
+
+use serde::Serialize;
+use serde_json::value::RawValue;
+use service_kit::{Clock, Error, Timestamp};
+use shared_claims::{Claims, Signer};
+use uuid::Uuid;
+
+use crate::domain::{RefreshKeys, RefreshToken, RoleScopes, ScopeSet, Session, SessionId, Subject};
+
+/// What access tokens are made of, apart from the session.
+pub(crate) struct Issuer {
+    pub(crate) signer: Signer,
+    pub(crate) refresh_keys: RefreshKeys,
+    /// `iss`.
+    pub(crate) name: String,
+    pub(crate) audience: Vec<String>,
+    pub(crate) access_ttl_seconds: u32,
+    pub(crate) roles: RoleScopes,
+    pub(crate) clock: Clock,
+}
+
+/// What a token is issued for.
+pub(crate) struct Grant<'a> {
+    pub(crate) session: SessionId,
+    pub(crate) subject: &'a Subject,
+    pub(crate) scope_limit: Option<&'a ScopeSet>,
+    pub(crate) amr: &'a str,
+    pub(crate) authenticated_at: Timestamp,
+    /// The number of the refresh token to go with it.
+    pub(crate) number: i64,
+}
+
+impl<'a> Grant<'a> {
+    /// The newest tokens of a session.
+    pub(crate) fn of(session: &'a Session) -> Self {
+        Self {
+            session: session.id,
+            subject: &session.subject,
+            scope_limit: session.scope_limit.as_ref(),
+            amr: &session.amr,
+            authenticated_at: session.created_at,
+            number: session.current,
+        }
+    }
+}
+
+/// The answer that carries tokens (RFC 6749, 5.1), with the user at a registration or a log-in.
+#[derive(Serialize)]
+pub(crate) struct TokenResponse {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) user: Option<Box<RawValue>>,
+    pub(crate) access_token: String,
+    pub(crate) token_type: &'static str,
+    pub(crate) expires_in: u32,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) refresh_token: Option<String>,
+    pub(crate) scope: String,
+}
+
+impl Issuer {
+    /// The most that a session's tokens may do.
+    pub(crate) fn grantable(&self, subject: &Subject, limit: Option<&ScopeSet>) -> ScopeSet {
+        let given = self.roles.of(&subject.roles);
+        match limit {
+            Some(limit) => given.intersection(limit),
+            None => given,
+        }
+    }
+
+    /// A fresh access token, and the refresh token of the grant's number. `requested` narrows what this access token
+    /// may do.
+    pub(crate) fn issue(&self, grant: &Grant<'_>, requested: Option<&ScopeSet>) -> Result<TokenResponse, Error> {
+        let grantable = self.grantable(grant.subject, grant.scope_limit);
+        let scope = requested.map_or(grantable.clone(), |requested| grantable.intersection(requested)).to_string();
+        let now = self.clock.now().as_seconds();
+        let claims = Claims {
+            iss: self.name.clone(),
+            sub: grant.subject.user_id.clone(),
+            aud: self.audience.clone(),
+            iat: now,
+            exp: now + u64::from(self.access_ttl_seconds),
+            nbf: None,
+            jti: Uuid::now_v7().to_string(),
+            sid: Some(grant.session.to_string()),
+            scope: scope.clone(),
+            roles: grant.subject.roles.clone(),
+            ver: u64::try_from(grant.subject.authorization_version).ok(),
+            client_id: None,
+            amr: grant.amr.split_whitespace().map(str::to_owned).collect(),
+            auth_time: Some(grant.authenticated_at.as_seconds()),
+        };
+        let refresh_token = RefreshToken { session: grant.session, number: grant.number };
+        Ok(TokenResponse {
+            user: None,
+            access_token: self.signer.sign(&claims).map_err(Error::internal)?,
+            token_type: "Bearer",
+            expires_in: self.access_ttl_seconds,
+            refresh_token: Some(self.refresh_keys.encode(refresh_token)),
+            scope,
+        })
+    }
+}

@@ -1,0 +1,16 @@
+//! auth-service: issues access tokens, keeps sessions and their lines of refresh tokens.
+//!
+//! It owns no users: it asks user-service whether a password is right, and is told by user-service when somebody's
+//! authorization changes.
+
+pub mod app;
+pub mod config;
+pub mod domain;
+pub mod error;
+mod issue;
+mod routes;
+pub mod storage;
+mod users;
+
+pub use app::{App, build};
+pub use config::Config;

@@ -1,0 +1,150 @@
+//! Registration, log-in, and who the caller is.
+
+use actix_web::{
+    HttpResponse,
+    http::{
+        StatusCode,
+        header::{HeaderName, HeaderValue},
+    },
+    web,
+};
+use aws_lc_rs::rand;
+use serde::Deserialize;
+use service_kit::{
+    Error,
+    http::{ClientAddress, FormOrJson, Query},
+};
+use shared_claims::actix::{AnyToken, Authorized};
+
+use super::delivery::{Delivery, no_store};
+use crate::{
+    app::State,
+    domain::{NewSession, ScopeSet, SessionId},
+    error::ACCOUNT_DISABLED,
+    issue::{Grant, TokenResponse},
+    storage::Started,
+    users::{Credentials, KnownUser, Registration},
+};
+
+/// `POST /auth/register`: makes a user and logs it in.
+pub(crate) async fn register(
+    state: web::Data<State>,
+    body: FormOrJson<Registration>,
+    address: ClientAddress,
+    delivery: Delivery,
+) -> Result<HttpResponse, Error> {
+    let user = state.users.register(&body.0).await?;
+    let session = match begin(&state, &user, None, address, &delivery, false).await? {
+        Some(tokens) => tokens,
+        // Somebody changed the new user within these milliseconds: what user-service said last counts.
+        None => begin(&state, &user, None, address, &delivery, true).await?.ok_or_else(changed_meanwhile)?,
+    };
+    Ok(delivery.respond(StatusCode::CREATED, with_user(session, user), &state.policy))
+}
+
+/// `POST /auth/login`: makes a session for a user whose password is right.
+pub(crate) async fn login(
+    state: web::Data<State>,
+    body: FormOrJson<Credentials>,
+    address: ClientAddress,
+    delivery: Delivery,
+) -> Result<HttpResponse, Error> {
+    let (tokens, user) = log_in(&state, &body.0, None, address, &delivery).await?;
+    Ok(delivery.respond(StatusCode::OK, with_user(tokens, user), &state.policy))
+}
+
+/// Logs a user in: by `/auth/login` and by the grant `password`.
+pub(super) async fn log_in(
+    state: &State,
+    credentials: &Credentials,
+    requested: Option<&ScopeSet>,
+    address: ClientAddress,
+    delivery: &Delivery,
+) -> Result<(TokenResponse, KnownUser), Error> {
+    let user = state.users.verify(credentials).await?;
+    if let Some(tokens) = begin(state, &user, requested, address, delivery, false).await? {
+        return Ok((tokens, user));
+    }
+    // The user changed between the check and now, so the check may have been against the former password.
+    let user = state.users.verify(credentials).await?;
+    let tokens = begin(state, &user, requested, address, delivery, true).await?.ok_or_else(changed_meanwhile)?;
+    Ok((tokens, user))
+}
+
+fn changed_meanwhile() -> Error {
+    Error::Overloaded { retry_after_seconds: 1 }
+}
+
+/// Begins a session and issues its first tokens; nothing if what user-service said of the user is out of date.
+async fn begin(
+    state: &State,
+    user: &KnownUser,
+    requested: Option<&ScopeSet>,
+    address: ClientAddress,
+    delivery: &Delivery,
+    trust_user_service: bool,
+) -> Result<Option<TokenResponse>, Error> {
+    let mut id = [0; 16];
+    rand::fill(&mut id).map_err(|_| Error::internal(std::io::Error::other("the system gives no random numbers")))?;
+    let now = state.clock.now();
+    let session = NewSession {
+        id: SessionId::from_bytes(id),
+        subject: user.subject.clone(),
+        scope_limit: requested.cloned(),
+        amr: "pwd",
+        address: address.0.map(|address| address.to_string()),
+        user_agent: delivery.user_agent(),
+        created_at: now,
+        expires_at: now.plus_seconds(state.policy.absolute_seconds),
+    };
+    let id = session.id;
+    if state.sessions.start(session, trust_user_service).await? == Started::Stale {
+        return Ok(None);
+    }
+    let grant = Grant {
+        session: id,
+        subject: &user.subject,
+        scope_limit: requested,
+        amr: "pwd",
+        authenticated_at: now,
+        number: 1,
+    };
+    state.issuer.issue(&grant, None).map(Some)
+}
+
+fn with_user(mut tokens: TokenResponse, user: KnownUser) -> TokenResponse {
+    tokens.user = Some(user.json);
+    tokens
+}
+
+/// `GET /auth/me` (and `POST`, for clients that send the token in a form): the token's claims.
+pub(crate) async fn me(caller: Authorized<AnyToken>) -> HttpResponse {
+    no_store(StatusCode::OK).json(&*caller)
+}
+
+#[derive(Deserialize)]
+pub(crate) struct VerifyQuery {
+    #[serde(default)]
+    scope: String,
+}
+
+/// `GET /auth/verify`: for proxies that ask before they let a request pass.
+pub(crate) async fn verify(caller: Authorized<AnyToken>, query: Query<VerifyQuery>) -> Result<HttpResponse, Error> {
+    if let Some(missing) = query.0.scope.split_whitespace().find(|scope| !caller.has_scope(scope)) {
+        return Err(Error::InsufficientScope { scope: missing.to_owned() });
+    }
+    let mut response = no_store(StatusCode::NO_CONTENT);
+    let roles = caller.roles.join(" ");
+    for (name, value) in
+        [("x-auth-subject", caller.sub.as_str()), ("x-auth-scope", &caller.scope), ("x-auth-roles", &roles)]
+    {
+        let value = HeaderValue::from_str(value).map_err(Error::internal)?;
+        response.insert_header((HeaderName::from_static(name), value));
+    }
+    Ok(response.finish())
+}
+
+/// Whether a refusal of user-service is one of a disabled account.
+pub(super) fn is_disabled(error: &Error) -> bool {
+    matches!(error, Error::Forwarded(_, code) if *code == ACCOUNT_DISABLED)
+}

@@ -1,0 +1,144 @@
+//! Log-out, and the list of one's sessions.
+
+use actix_web::{
+    HttpRequest, HttpResponse,
+    http::{StatusCode, header},
+    web,
+};
+use serde::{Deserialize, Serialize};
+use service_kit::{
+    Error, Timestamp,
+    http::{FormOrJson, Query},
+};
+use shared_claims::actix::{AnyUser, Authorized};
+
+use super::delivery::{Delivery, no_store};
+use crate::{
+    app::State,
+    domain::{EndReason, Presentation, Session, SessionId},
+};
+
+#[derive(Deserialize)]
+pub(crate) struct LogOutQuery {
+    #[serde(default)]
+    all: bool,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct LogOutBody {
+    refresh_token: Option<String>,
+}
+
+/// `POST /auth/logout`: ends this session, or with `?all=true` every one of this user.
+///
+/// Who is meant is shown by the access token or, where that has expired, by the refresh token in the body or the
+/// cookie.
+pub(crate) async fn log_out(
+    state: web::Data<State>,
+    caller: Result<Authorized<AnyUser>, actix_web::Error>,
+    query: Query<LogOutQuery>,
+    body: Result<FormOrJson<LogOutBody>, Error>,
+    request: HttpRequest,
+    delivery: Delivery,
+) -> Result<HttpResponse, actix_web::Error> {
+    let body = match body {
+        Ok(FormOrJson(body)) => body.refresh_token,
+        // No body at all is the ordinary case.
+        Err(_) if !request.headers().contains_key(header::CONTENT_TYPE) => None,
+        Err(error) => return Err(error.into()),
+    };
+    let (user_id, session) = match caller {
+        Ok(caller) => (caller.sub.clone(), caller.sid.as_deref().and_then(SessionId::parse)),
+        Err(rejection) => {
+            let presented = body.as_deref().or(delivery.presented());
+            match presented.and_then(|text| state.issuer.refresh_keys.decode(text)) {
+                Some(token) => match holder(&state, token.session, token.number).await? {
+                    Some(session) => (session.subject.user_id, Some(session.id)),
+                    None => return Ok(done(&delivery)),
+                },
+                None => return Err(rejection),
+            }
+        }
+    };
+    let now = state.clock.now();
+    if query.0.all {
+        state.sessions.end_all_of_user(&user_id, EndReason::Logout, now).await?;
+    } else if let Some(session) = session {
+        state.sessions.end_of_user(session, &user_id, EndReason::Logout, now).await?;
+    }
+    Ok(done(&delivery))
+}
+
+/// The session of a genuine refresh token. A token of the line's past shows that somebody holds a copy, so it ends the
+/// session just as it would at the token endpoint, and nothing more.
+async fn holder(state: &State, session: SessionId, number: i64) -> Result<Option<Session>, Error> {
+    let now = state.clock.now();
+    let Some(session) = state.sessions.find(session).await? else { return Ok(None) };
+    match session.judge(number, now, &state.policy) {
+        Presentation::Rotate | Presentation::Replay => Ok(Some(session)),
+        Presentation::Reuse => {
+            state.sessions.end(session.id, EndReason::RefreshReuse, now).await?;
+            Ok(None)
+        }
+        Presentation::Dead => Ok(None),
+    }
+}
+
+fn done(delivery: &Delivery) -> HttpResponse {
+    let mut response = no_store(StatusCode::NO_CONTENT).finish();
+    delivery.forget(&mut response);
+    response
+}
+
+#[derive(Serialize)]
+struct SessionResponse {
+    id: String,
+    created_at: Timestamp,
+    last_used_at: Timestamp,
+    expires_at: Timestamp,
+    address: Option<String>,
+    user_agent: Option<String>,
+    current: bool,
+}
+
+#[derive(Serialize)]
+struct SessionList {
+    items: Vec<SessionResponse>,
+    next_cursor: Option<String>,
+}
+
+/// `GET /auth/sessions`: where the caller is logged in, the newest session first.
+pub(crate) async fn list(state: web::Data<State>, caller: Authorized<AnyUser>) -> Result<HttpResponse, Error> {
+    let sessions = state.sessions.live_of_user(&caller.sub, state.clock.now(), state.policy).await?;
+    let items = sessions
+        .into_iter()
+        .map(|session| {
+            let id = session.id.to_string();
+            SessionResponse {
+                current: caller.sid.as_deref() == Some(&id),
+                id,
+                created_at: session.created_at,
+                last_used_at: session.last_used_at,
+                expires_at: session.expires_at,
+                address: session.address,
+                user_agent: session.user_agent,
+            }
+        })
+        .collect();
+    Ok(no_store(StatusCode::OK).json(SessionList { items, next_cursor: None }))
+}
+
+/// `DELETE /auth/sessions/{id}`: ends one of the caller's sessions.
+pub(crate) async fn end(
+    state: web::Data<State>,
+    caller: Authorized<AnyUser>,
+    id: web::Path<String>,
+) -> Result<HttpResponse, Error> {
+    let id = SessionId::parse(&id).ok_or(Error::NotFound)?;
+    if state.sessions.end_of_user(id, &caller.sub, EndReason::EndedByUser, state.clock.now()).await? {
+        Ok(no_store(StatusCode::NO_CONTENT).finish())
+    } else {
+        Err(Error::NotFound)
+    }
+}

@@ -1,0 +1,472 @@
+//! Sessions and what is known of their users.
+
+use diesel::{dsl::not, prelude::*, result::Error as DieselError};
+use service_kit::{
+    Error, Timestamp,
+    db::{Backend, Database, Db},
+};
+
+use super::schema::{sessions, subjects};
+use crate::domain::{
+    AuthorizationChange, EndReason, NewSession, Presentation, RefreshToken, ScopeSet, Session, SessionId,
+    SessionPolicy, Subject,
+};
+
+#[derive(Queryable)]
+struct SessionRow {
+    id: String,
+    user_id: String,
+    roles: String,
+    authorization_version: i64,
+    scope_limit: Option<String>,
+    amr: String,
+    address: Option<String>,
+    user_agent: Option<String>,
+    created_at: i64,
+    expires_at: i64,
+    last_used_at: i64,
+    rotated_at: i64,
+    current_number: i64,
+    previous_number: i64,
+    ended_at: Option<i64>,
+}
+
+type Columns = (
+    sessions::id,
+    sessions::user_id,
+    sessions::roles,
+    sessions::authorization_version,
+    sessions::scope_limit,
+    sessions::amr,
+    sessions::address,
+    sessions::user_agent,
+    sessions::created_at,
+    sessions::expires_at,
+    sessions::last_used_at,
+    sessions::rotated_at,
+    sessions::current_number,
+    sessions::previous_number,
+    sessions::ended_at,
+);
+
+/// The columns of a [`SessionRow`], in its order.
+const COLUMNS: Columns = (
+    sessions::id,
+    sessions::user_id,
+    sessions::roles,
+    sessions::authorization_version,
+    sessions::scope_limit,
+    sessions::amr,
+    sessions::address,
+    sessions::user_agent,
+    sessions::created_at,
+    sessions::expires_at,
+    sessions::last_used_at,
+    sessions::rotated_at,
+    sessions::current_number,
+    sessions::previous_number,
+    sessions::ended_at,
+);
+
+impl SessionRow {
+    fn into_session(self) -> Result<Session, DieselError> {
+        let unreadable = |column: &str| DieselError::DeserializationError(format!("sessions.{column}").into());
+        Ok(Session {
+            id: SessionId::parse(&self.id).ok_or_else(|| unreadable("id"))?,
+            subject: Subject {
+                user_id: self.user_id,
+                authorization_version: self.authorization_version,
+                roles: split(&self.roles),
+            },
+            scope_limit: match self.scope_limit {
+                None => None,
+                Some(text) => Some(ScopeSet::parse(&text).ok_or_else(|| unreadable("scope_limit"))?),
+            },
+            amr: self.amr,
+            address: self.address,
+            user_agent: self.user_agent,
+            created_at: Timestamp::from_micros(self.created_at),
+            expires_at: Timestamp::from_micros(self.expires_at),
+            last_used_at: Timestamp::from_micros(self.last_used_at),
+            rotated_at: Timestamp::from_micros(self.rotated_at),
+            current: self.current_number,
+            previous: self.previous_number,
+            ended_at: self.ended_at.map(Timestamp::from_micros),
+        })
+    }
+}
+
+#[derive(Insertable)]
+#[diesel(table_name = sessions)]
+struct NewSessionRow<'a> {
+    id: String,
+    user_id: &'a str,
+    roles: String,
+    authorization_version: i64,
+    scope_limit: Option<String>,
+    amr: &'a str,
+    address: Option<&'a str>,
+    user_agent: Option<&'a str>,
+    created_at: i64,
+    expires_at: i64,
+    last_used_at: i64,
+    rotated_at: i64,
+    current_number: i64,
+    previous_number: i64,
+}
+
+#[derive(Queryable, Selectable, Insertable)]
+#[diesel(table_name = subjects)]
+struct SubjectRow {
+    user_id: String,
+    authorization_version: i64,
+    roles: String,
+    disabled: bool,
+    deleted: bool,
+}
+
+impl SubjectRow {
+    fn of(subject: &Subject, disabled: bool, deleted: bool) -> Self {
+        Self {
+            user_id: subject.user_id.clone(),
+            authorization_version: subject.authorization_version,
+            roles: subject.roles.join(" "),
+            disabled,
+            deleted,
+        }
+    }
+}
+
+fn split(text: &str) -> Vec<String> {
+    text.split_whitespace().map(str::to_owned).collect()
+}
+
+/// What became of a log-in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Started {
+    /// The session is there.
+    Yes,
+    /// The user's authorization changed after user-service had checked the password: it has to be asked again.
+    Stale,
+}
+
+/// The step of CONTRACT's refresh line, rows one and three, as one compare-and-set that both databases run as a single
+/// statement: it succeeds for whoever presents the newest number, and for the number before it when the replay window
+/// is over. Everybody else finds no row.
+macro_rules! rotate {
+    ($id:expr, $number:expr, $now:expr, $policy:expr) => {{
+        let now = $now.as_micros();
+        let replay_over = $now.plus_seconds(-$policy.replay_window_seconds).as_micros();
+        let idle_since = $now.plus_seconds(-$policy.idle_seconds).as_micros();
+        diesel::update(
+            sessions::table
+                .filter(sessions::id.eq($id))
+                .filter(sessions::ended_at.is_null())
+                .filter(sessions::expires_at.gt(now))
+                .filter(sessions::last_used_at.gt(idle_since))
+                .filter(
+                    sessions::current_number
+                        .eq($number)
+                        .or(sessions::previous_number.eq($number).and(sessions::rotated_at.le(replay_over))),
+                ),
+        )
+        .set((
+            sessions::current_number.eq(sessions::current_number + 1),
+            sessions::previous_number.eq($number),
+            sessions::rotated_at.eq(now),
+            sessions::last_used_at.eq(now),
+        ))
+        .returning(COLUMNS)
+    }};
+}
+
+/// The sessions of all users.
+#[derive(Clone)]
+pub struct SessionStore {
+    database: Database,
+}
+
+impl SessionStore {
+    /// On a database with the schema of [`super::MIGRATIONS`].
+    pub fn new(database: Database) -> Self {
+        Self { database }
+    }
+
+    /// Begins a session, unless auth-service knows of a newer authorization version of its user than the one that the
+    /// log-in was checked against. With `trust_user_service` an older version is believed: it was read after the newer
+    /// one had been told of, so user-service's database has been restored from a backup.
+    pub async fn start(&self, session: NewSession, trust_user_service: bool) -> Result<Started, Error> {
+        self.database
+            .write(move |db| {
+                let subject = SubjectRow::of(&session.subject, false, false);
+                let known = lock_subject(db, &subject)?;
+                if known.authorization_version > subject.authorization_version && !trust_user_service {
+                    return Ok(Started::Stale);
+                }
+                diesel::update(subjects::table.find(&subject.user_id))
+                    .set((
+                        subjects::authorization_version.eq(subject.authorization_version),
+                        subjects::roles.eq(&subject.roles),
+                        subjects::disabled.eq(false),
+                        subjects::deleted.eq(false),
+                    ))
+                    .execute(db)?;
+                let created_at = session.created_at.as_micros();
+                diesel::insert_into(sessions::table)
+                    .values(&NewSessionRow {
+                        id: session.id.to_string(),
+                        user_id: &subject.user_id,
+                        roles: subject.roles.clone(),
+                        authorization_version: subject.authorization_version,
+                        scope_limit: session.scope_limit.as_ref().map(ToString::to_string),
+                        amr: session.amr,
+                        address: session.address.as_deref(),
+                        user_agent: session.user_agent.as_deref(),
+                        created_at,
+                        expires_at: session.expires_at.as_micros(),
+                        last_used_at: created_at,
+                        rotated_at: created_at,
+                        current_number: 1,
+                        previous_number: 0,
+                    })
+                    .execute(db)?;
+                Ok(Started::Yes)
+            })
+            .await
+    }
+
+    /// Takes a presented refresh token to the next step of its line. `Some` means tokens: the session as it is after
+    /// the step, and whether it was rotated or replayed. A reuse ends the session.
+    pub async fn present(
+        &self,
+        token: RefreshToken,
+        now: Timestamp,
+        policy: SessionPolicy,
+    ) -> Result<(Presentation, Option<Session>), Error> {
+        let id = token.session.to_string();
+        let number = token.number;
+        let rotated = match self.database.backend() {
+            Backend::Sqlite => {
+                let id = id.clone();
+                self.database
+                    .write_statement(move |db| {
+                        rotate!(&id, number, now, policy).get_result::<SessionRow>(db).optional().map_err(Error::from)
+                    })
+                    .await?
+            }
+            // If the answer is lost and the statement repeated, the second one finds the number to be the previous one
+            // within the replay window: the same outcome.
+            Backend::Postgres => {
+                self.database
+                    .pipelined(async |connection| {
+                        let statement = rotate!(&id, number, now, policy);
+                        diesel_async::RunQueryDsl::get_result::<SessionRow>(statement, &mut &*connection)
+                            .await
+                            .optional()
+                    })
+                    .await?
+            }
+        };
+        if let Some(row) = rotated {
+            return Ok((Presentation::Rotate, Some(row.into_session()?)));
+        }
+        let Some(session) = self.find(token.session).await? else {
+            return Ok((Presentation::Dead, None));
+        };
+        match session.judge(number, now, &policy) {
+            Presentation::Replay => Ok((Presentation::Replay, Some(session))),
+            Presentation::Dead => Ok((Presentation::Dead, None)),
+            // `Rotate` cannot be: the statement above would have found the row, and a session's numbers only grow.
+            Presentation::Reuse | Presentation::Rotate => {
+                self.end(token.session, EndReason::RefreshReuse, now).await?;
+                Ok((Presentation::Reuse, Some(session)))
+            }
+        }
+    }
+
+    /// A session by its id, ended ones too.
+    pub async fn find(&self, id: SessionId) -> Result<Option<Session>, Error> {
+        let id = id.to_string();
+        let row = match self.database.backend() {
+            Backend::Sqlite => self.database.read_on_worker(|connection| {
+                sessions::table
+                    .find(&id)
+                    .select(COLUMNS)
+                    .first::<SessionRow>(connection)
+                    .optional()
+                    .map_err(Error::from)
+            })?,
+            Backend::Postgres => {
+                self.database
+                    .pipelined(async |connection| {
+                        let query = sessions::table.find(&id).select(COLUMNS);
+                        diesel_async::RunQueryDsl::first::<SessionRow>(query, &mut &*connection).await.optional()
+                    })
+                    .await?
+            }
+        };
+        Ok(row.map(SessionRow::into_session).transpose()?)
+    }
+
+    /// The sessions of a user that can still be refreshed, the newest first.
+    pub async fn live_of_user(
+        &self,
+        user_id: &str,
+        now: Timestamp,
+        policy: SessionPolicy,
+    ) -> Result<Vec<Session>, Error> {
+        let user_id = user_id.to_owned();
+        self.database
+            .read(move |db| {
+                sessions::table
+                    .filter(sessions::user_id.eq(&user_id))
+                    .filter(sessions::ended_at.is_null())
+                    .filter(sessions::expires_at.gt(now.as_micros()))
+                    .filter(sessions::last_used_at.gt(now.plus_seconds(-policy.idle_seconds).as_micros()))
+                    .order(sessions::created_at.desc())
+                    .select(COLUMNS)
+                    .load::<SessionRow>(db)?
+                    .into_iter()
+                    .map(|row| row.into_session().map_err(Error::from))
+                    .collect()
+            })
+            .await
+    }
+
+    /// Ends a session. False if there was none that had not ended yet.
+    pub async fn end(&self, id: SessionId, reason: EndReason, now: Timestamp) -> Result<bool, Error> {
+        self.database
+            .write_statement(move |db| {
+                let ended = diesel::update(
+                    sessions::table.filter(sessions::id.eq(id.to_string())).filter(sessions::ended_at.is_null()),
+                )
+                .set((sessions::ended_at.eq(now.as_micros()), sessions::end_reason.eq(reason.as_str())))
+                .execute(db)?;
+                Ok::<_, Error>(ended > 0)
+            })
+            .await
+    }
+
+    /// Ends a session if it is this user's. False if there was no such session that had not ended yet.
+    pub async fn end_of_user(
+        &self,
+        id: SessionId,
+        user_id: &str,
+        reason: EndReason,
+        now: Timestamp,
+    ) -> Result<bool, Error> {
+        let user_id = user_id.to_owned();
+        self.database
+            .write_statement(move |db| {
+                let ended = diesel::update(
+                    sessions::table
+                        .filter(sessions::id.eq(id.to_string()))
+                        .filter(sessions::user_id.eq(&user_id))
+                        .filter(sessions::ended_at.is_null()),
+                )
+                .set((sessions::ended_at.eq(now.as_micros()), sessions::end_reason.eq(reason.as_str())))
+                .execute(db)?;
+                Ok::<_, Error>(ended > 0)
+            })
+            .await
+    }
+
+    /// Ends every session of a user.
+    pub async fn end_all_of_user(&self, user_id: &str, reason: EndReason, now: Timestamp) -> Result<usize, Error> {
+        let user_id = user_id.to_owned();
+        self.database.write_statement(move |db| Ok::<_, Error>(end_sessions(db, &user_id, None, reason, now)?)).await
+    }
+
+    /// Takes up changes of users' authorization, in the order given and all or none. One that is known already
+    /// changes nothing, so they may be told of more than once.
+    pub async fn apply(&self, changes: Vec<AuthorizationChange>, now: Timestamp) -> Result<(), Error> {
+        self.database
+            .write(move |db| {
+                for change in &changes {
+                    apply_change(db, change, now)?;
+                }
+                Ok(())
+            })
+            .await
+    }
+
+    /// Removes sessions that ended or expired before `before`. Their tokens are as dead without the row.
+    pub async fn purge(&self, before: Timestamp, policy: SessionPolicy) -> Result<usize, Error> {
+        let before_micros = before.as_micros();
+        let idle_before = before.plus_seconds(-policy.idle_seconds).as_micros();
+        self.database
+            .write_statement(move |db| {
+                let removed = diesel::delete(sessions::table.filter(
+                    sessions::expires_at.lt(before_micros).or(sessions::last_used_at.lt(idle_before)).or(
+                        sessions::ended_at.is_not_null().and(sessions::ended_at.lt(before_micros).assume_not_null()),
+                    ),
+                ))
+                .execute(db)?;
+                Ok::<_, Error>(removed)
+            })
+            .await
+    }
+}
+
+/// Makes sure that the subject is known, and holds its row until the transaction ends: a log-in and a change of the
+/// same user take turns.
+fn lock_subject(db: &mut Db, subject: &SubjectRow) -> Result<SubjectRow, DieselError> {
+    match db {
+        Db::Sqlite(connection) => {
+            diesel::insert_into(subjects::table).values(subject).on_conflict_do_nothing().execute(connection)?;
+            subjects::table.find(&subject.user_id).select(SubjectRow::as_select()).first(connection)
+        }
+        Db::Postgres(connection) => {
+            diesel::insert_into(subjects::table).values(subject).on_conflict_do_nothing().execute(connection)?;
+            subjects::table.find(&subject.user_id).select(SubjectRow::as_select()).for_update().first(connection)
+        }
+    }
+}
+
+fn apply_change(db: &mut Db, change: &AuthorizationChange, now: Timestamp) -> Result<(), DieselError> {
+    let subject = SubjectRow::of(&change.subject, change.disabled, change.deleted);
+    // A user who never logged in has no sessions, but a log-in may be under way that was checked before the change.
+    let known =
+        lock_subject(db, &SubjectRow { authorization_version: 0, ..SubjectRow::of(&change.subject, false, false) })?;
+    if known.authorization_version >= subject.authorization_version {
+        return Ok(());
+    }
+    diesel::update(subjects::table.find(&subject.user_id))
+        .set((
+            subjects::authorization_version.eq(subject.authorization_version),
+            subjects::roles.eq(&subject.roles),
+            subjects::disabled.eq(subject.disabled),
+            subjects::deleted.eq(subject.deleted),
+        ))
+        .execute(db)?;
+    if change.deleted {
+        end_sessions(db, &subject.user_id, None, EndReason::UserDeleted, now)?;
+    } else if change.disabled {
+        end_sessions(db, &subject.user_id, None, EndReason::UserDisabled, now)?;
+    } else if change.password_changed {
+        end_sessions(db, &subject.user_id, change.keep_session, EndReason::PasswordChanged, now)?;
+    }
+    diesel::update(sessions::table.filter(sessions::user_id.eq(&subject.user_id)).filter(sessions::ended_at.is_null()))
+        .set((sessions::roles.eq(&subject.roles), sessions::authorization_version.eq(subject.authorization_version)))
+        .execute(db)?;
+    Ok(())
+}
+
+fn end_sessions(
+    db: &mut Db,
+    user_id: &str,
+    keep: Option<SessionId>,
+    reason: EndReason,
+    now: Timestamp,
+) -> Result<usize, DieselError> {
+    // No session has an empty id.
+    let kept = keep.map(|id| id.to_string()).unwrap_or_default();
+    diesel::update(
+        sessions::table
+            .filter(sessions::user_id.eq(user_id))
+            .filter(sessions::ended_at.is_null())
+            .filter(not(sessions::id.eq(kept))),
+    )
+    .set((sessions::ended_at.eq(now.as_micros()), sessions::end_reason.eq(reason.as_str())))
+    .execute(db)
+}

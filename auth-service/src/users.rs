@@ -1,0 +1,91 @@
+//! What auth-service asks of user-service.
+
+use reqwest::Method;
+use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
+use service_kit::{Error, peer::Peer};
+
+use crate::{
+    domain::Subject,
+    error::{LOGIN, REGISTRATION},
+};
+
+/// A registration, as the client wrote it: user-service judges it.
+#[derive(Debug, Default, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Registration {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    email: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    password: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    username: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    name: Option<String>,
+}
+
+/// A user's name and password, as the client wrote them.
+#[derive(Debug, Default, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Credentials {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) email: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) username: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) password: Option<String>,
+}
+
+/// A user, as user-service shows it to clients, and what a session needs of it.
+#[derive(Debug)]
+pub(crate) struct KnownUser {
+    pub(crate) subject: Subject,
+    pub(crate) json: Box<RawValue>,
+}
+
+#[derive(Deserialize)]
+struct Answer {
+    user: Box<RawValue>,
+    authorization_version: i64,
+}
+
+#[derive(Deserialize)]
+struct UserFields {
+    id: String,
+    roles: Vec<String>,
+}
+
+/// user-service, over HTTP.
+pub(crate) struct Users(Peer);
+
+impl Users {
+    pub(crate) fn new(peer: Peer) -> Self {
+        Self(peer)
+    }
+
+    pub(crate) async fn register(&self, registration: &Registration) -> Result<KnownUser, Error> {
+        self.ask("/internal/users", registration, REGISTRATION).await
+    }
+
+    pub(crate) async fn verify(&self, credentials: &Credentials) -> Result<KnownUser, Error> {
+        self.ask("/internal/credentials/verify", credentials, LOGIN).await
+    }
+
+    async fn ask(
+        &self,
+        path: &str,
+        body: &(impl Serialize + Sync),
+        known: &[service_kit::Code],
+    ) -> Result<KnownUser, Error> {
+        let answer: Answer = self.0.call(Method::POST, path, body, known).await?;
+        let fields: UserFields = serde_json::from_str(answer.user.get()).map_err(Error::internal)?;
+        Ok(KnownUser {
+            subject: Subject {
+                user_id: fields.id,
+                authorization_version: answer.authorization_version,
+                roles: fields.roles,
+            },
+            json: answer.user,
+        })
+    }
+}

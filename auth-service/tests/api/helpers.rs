@@ -1,0 +1,294 @@
+//! A running auth-service with a database of its own, a clock that the test sets, and a user-service of a few lines.
+
+use std::{
+    net::TcpListener,
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicBool, AtomicI64, Ordering},
+    },
+};
+
+use actix_web::{App, HttpResponse, HttpServer, dev::ServerHandle, web};
+use auth_service::Config;
+use reqwest::{Method, RequestBuilder, StatusCode};
+use serde_json::{Value, json};
+use service_kit::{Clock, Timestamp, config::Sources, peer::INTERNAL_SCOPE};
+use shared_claims::{Claims, KeyRing, Signer, Verifier};
+use test_support::TestDatabase;
+
+pub const SECRET: &str = "kX3vT9qLw7Zr2Yp8Nf5Jc1Hb6Md4Gs0A";
+pub const REFRESH_SECRET: &str = "Qe4Rt7Yu1Io9Pa3Sd6Fg8Hj2Kl5Zx0Cv";
+pub const ISSUER: &str = "http://127.0.0.1:8080";
+pub const START: i64 = 1_800_000_000;
+
+pub struct TestApp {
+    pub address: String,
+    pub client: reqwest::Client,
+    pub users: FakeUsers,
+    clock: Arc<AtomicI64>,
+    server: ServerHandle,
+    running: actix_web::rt::task::JoinHandle<()>,
+    _database: TestDatabase,
+}
+
+#[derive(Clone)]
+pub struct FakeUsers {
+    users: Arc<Mutex<Vec<Value>>>,
+    pub available: Arc<AtomicBool>,
+}
+
+impl FakeUsers {
+    /// Changes a user as user-service would, without telling.
+    pub fn change(&self, id: &str, change: impl FnOnce(&mut Value)) {
+        let mut users = self.users.lock().unwrap();
+        change(users.iter_mut().find(|user| user["user"]["id"] == id).unwrap());
+    }
+}
+
+async fn register(users: web::Data<FakeUsers>, body: web::Json<Value>) -> HttpResponse {
+    if !users.available.load(Ordering::Relaxed) {
+        return HttpResponse::BadGateway().finish();
+    }
+    let mut known = users.users.lock().unwrap();
+    if body["email"].is_null() {
+        return HttpResponse::UnprocessableEntity().json(json!({
+            "type": "about:blank", "title": "Validation failed", "status": 422, "code": "validation_failed",
+            "detail": "email: This field is required.",
+            "errors": [{"field": "email", "code": "required", "message": "This field is required."}],
+        }));
+    }
+    if known.iter().any(|user| user["user"]["email"] == body["email"]) {
+        return HttpResponse::Conflict().json(json!({
+            "type": "about:blank", "title": "E-mail address taken", "status": 409, "code": "email_taken",
+            "detail": "The e-mail address is taken.",
+        }));
+    }
+    let user = json!({
+        "user": {"id": format!("user-{}", known.len() + 1), "email": body["email"], "username": body["username"],
+                 "name": body["name"], "roles": ["user"]},
+        "authorization_version": 1,
+        "password": body["password"],
+    });
+    known.push(user.clone());
+    HttpResponse::Created().json(json!({"user": user["user"], "authorization_version": 1}))
+}
+
+async fn verify(users: web::Data<FakeUsers>, body: web::Json<Value>) -> HttpResponse {
+    if !users.available.load(Ordering::Relaxed) {
+        return HttpResponse::BadGateway().finish();
+    }
+    let known = users.users.lock().unwrap();
+    let found = known.iter().find(|user| {
+        (user["user"]["email"] == body["email"] && !body["email"].is_null())
+            || (user["user"]["username"] == body["username"] && !body["username"].is_null())
+    });
+    match found {
+        Some(user) if user["password"] == body["password"] && user["disabled"] == true => HttpResponse::Forbidden()
+            .json(json!({
+                "type": "about:blank", "title": "Account disabled", "status": 403, "code": "account_disabled",
+                "detail": "This account is disabled.",
+            })),
+        Some(user) if user["password"] == body["password"] => HttpResponse::Ok()
+            .json(json!({"user": user["user"], "authorization_version": user["authorization_version"]})),
+        _ => HttpResponse::Unauthorized().json(json!({
+            "type": "about:blank", "title": "Invalid credentials", "status": 401, "code": "invalid_credentials",
+            "detail": "The name or the password is wrong.",
+        })),
+    }
+}
+
+/// A user-service that answers service tokens only.
+fn fake_users(clock: Arc<AtomicI64>) -> (FakeUsers, String) {
+    let users = FakeUsers { users: Arc::new(Mutex::new(Vec::new())), available: Arc::new(AtomicBool::new(true)) };
+    let data = web::Data::new(users.clone());
+    let ring = KeyRing::from_secret(SECRET.as_bytes()).unwrap();
+    let verifier = web::Data::new(
+        Verifier::builder(ring)
+            .issuer(ISSUER)
+            .audience("user-service")
+            .clock(Arc::new(move || u64::try_from(clock.load(Ordering::SeqCst)).unwrap()))
+            .build()
+            .unwrap(),
+    );
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    type Service = shared_claims::actix::Authorized<service_kit::peer::Internal>;
+    let server = HttpServer::new(move || {
+        App::new()
+            .app_data(data.clone())
+            .app_data(verifier.clone())
+            .route("/internal/users", web::post().to(|_: Service, users, body| register(users, body)))
+            .route("/internal/credentials/verify", web::post().to(|_: Service, users, body| verify(users, body)))
+    })
+    .workers(1)
+    .disable_signals()
+    .listen(listener)
+    .unwrap()
+    .run();
+    actix_web::rt::spawn(server);
+    (users, url)
+}
+
+pub fn config(database: &str, user_url: &str, extra: &[(&str, &str)]) -> Config {
+    let mut environment = vec![
+        ("SIGNET__DATABASE__URL", database),
+        ("SIGNET__DATABASE__POOL_SIZE", "4"),
+        ("SIGNET__SERVER__BIND", "127.0.0.1:0"),
+        ("SIGNET__SERVER__WORKERS", "2"),
+        ("SIGNET__SERVER__SHUTDOWN_TIMEOUT_SECONDS", "1"),
+        ("SIGNET__TOKENS__SECRET", SECRET),
+        ("SIGNET__REFRESH__SECRET", REFRESH_SECRET),
+        ("SIGNET__SERVICES__USER_URL", user_url),
+    ];
+    environment.extend(extra);
+    Sources {
+        environment: environment.into_iter().map(|(name, value)| (name.to_owned(), value.to_owned())).collect(),
+        ..Sources::default()
+    }
+    .load()
+    .unwrap()
+}
+
+impl TestApp {
+    pub async fn start(database: TestDatabase) -> Self {
+        Self::start_with(database, &[]).await
+    }
+
+    pub async fn start_with(database: TestDatabase, extra: &[(&str, &str)]) -> Self {
+        let clock = Arc::new(AtomicI64::new(START));
+        let (users, user_url) = fake_users(clock.clone());
+        let shown = clock.clone();
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let service = auth_service::build(
+            config(database.url(), &user_url, extra),
+            listener,
+            Clock::from_fn(move || Timestamp::from_seconds(shown.load(Ordering::SeqCst))),
+        )
+        .unwrap();
+        let address = format!("http://127.0.0.1:{}", service.port());
+        let server = service.handle();
+        let running = actix_web::rt::spawn(async move {
+            service.run_until(std::future::pending()).await.unwrap();
+        });
+        Self {
+            address,
+            client: reqwest::Client::builder().no_proxy().build().unwrap(),
+            users,
+            clock,
+            server,
+            running,
+            _database: database,
+        }
+    }
+
+    /// Stops the service before its database goes.
+    pub async fn stop(self) {
+        self.server.stop(false).await;
+        self.running.await.unwrap();
+    }
+
+    pub fn advance(&self, seconds: i64) {
+        self.clock.fetch_add(seconds, Ordering::SeqCst);
+    }
+
+    pub fn now(&self) -> i64 {
+        self.clock.load(Ordering::SeqCst)
+    }
+
+    pub fn request(&self, method: Method, path: &str) -> RequestBuilder {
+        self.client.request(method, format!("{}{path}", self.address))
+    }
+
+    pub fn post(&self, path: &str) -> RequestBuilder {
+        self.request(Method::POST, path)
+    }
+
+    pub fn get(&self, path: &str) -> RequestBuilder {
+        self.request(Method::GET, path)
+    }
+
+    /// Registers a user and gives the whole answer.
+    pub async fn register(&self, name: &str) -> Value {
+        let body = json!({"email": format!("{name}@example.com"), "username": name, "password": "correct horse"});
+        let answer = send(self.post("/auth/register").json(&body)).await;
+        assert_eq!(answer.status, StatusCode::CREATED, "{}", answer.body);
+        answer.body
+    }
+
+    /// Logs a user in and gives the whole answer.
+    pub async fn log_in(&self, name: &str) -> Value {
+        let body = json!({"username": name, "password": "correct horse"});
+        let answer = send(self.post("/auth/login").json(&body)).await;
+        assert_eq!(answer.status, StatusCode::OK, "{}", answer.body);
+        answer.body
+    }
+
+    pub async fn refresh(&self, token: &str) -> Answer {
+        send(self.post("/auth/token").form(&[("grant_type", "refresh_token"), ("refresh_token", token)])).await
+    }
+
+    /// A token made with the common secret, as any holder of it could.
+    pub fn mint(&self, change: impl FnOnce(&mut Claims)) -> String {
+        let now = u64::try_from(self.now()).unwrap();
+        let mut claims = Claims {
+            iss: ISSUER.into(),
+            sub: "user-1".into(),
+            aud: vec!["auth-service".into()],
+            iat: now,
+            exp: now + 900,
+            nbf: None,
+            jti: "jti-1".into(),
+            sid: None,
+            scope: "persons:read".into(),
+            roles: vec!["user".into()],
+            ver: Some(1),
+            client_id: None,
+            amr: vec!["pwd".into()],
+            auth_time: Some(now),
+        };
+        change(&mut claims);
+        Signer::new(&KeyRing::from_secret(SECRET.as_bytes()).unwrap()).unwrap().sign(&claims).unwrap()
+    }
+
+    pub fn service_token(&self) -> String {
+        self.mint(|claims| {
+            claims.sub = "user-service".into();
+            claims.client_id = Some("user-service".into());
+            claims.scope = INTERNAL_SCOPE.into();
+            claims.roles.clear();
+            claims.ver = None;
+        })
+    }
+}
+
+pub struct Answer {
+    pub status: StatusCode,
+    pub headers: reqwest::header::HeaderMap,
+    pub body: Value,
+}
+
+impl Answer {
+    pub fn header(&self, name: &str) -> &str {
+        self.headers.get(name).map_or("", |value| value.to_str().unwrap())
+    }
+
+    #[track_caller]
+    pub fn is(&self, status: u16, code: &str) {
+        assert_eq!(self.status.as_u16(), status, "{}", self.body);
+        let body_code = if self.body["code"].is_null() { &self.body["error"] } else { &self.body["code"] };
+        assert_eq!(body_code, code, "{}", self.body);
+    }
+}
+
+pub async fn send(request: RequestBuilder) -> Answer {
+    let response = request.send().await.unwrap();
+    let status = response.status();
+    let headers = response.headers().clone();
+    let bytes = response.bytes().await.unwrap();
+    let body = if bytes.is_empty() { Value::Null } else { serde_json::from_slice(&bytes).unwrap() };
+    Answer { status, headers, body }
+}
+
+pub fn text(value: &Value) -> &str {
+    value.as_str().unwrap()
+}

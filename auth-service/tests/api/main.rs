@@ -1,0 +1,18 @@
+//! The rules of auth-service, driven over HTTP, on both databases.
+#![allow(
+    missing_docs,
+    unreachable_pub,
+    clippy::unwrap_used,
+    clippy::expect_used,
+    reason = "a test fails by panicking, and its name says what it shows"
+)]
+
+mod account;
+mod bodies;
+mod cookies;
+mod events;
+mod helpers;
+mod permissions;
+mod refresh;
+mod sessions;
+mod tokens;
