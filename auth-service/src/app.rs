@@ -5,6 +5,7 @@ use std::{net::TcpListener, sync::Arc, time::Duration};
 use actix_web::web;
 use service_kit::{
     Clock, Service,
+    config::Configuration as _,
     db::Database,
     health::{self, Readiness},
     http::Endpoint,
@@ -50,6 +51,7 @@ pub struct App {
 impl App {
     /// Opens the database, brings its schema up to date, reads the keys.
     pub fn new(config: Config, clock: Clock) -> Result<Self, StartError> {
+        config.validate()?;
         let ring = config.key_ring()?;
         let signer = Signer::new(&ring)
             .map_err(|cause| service_kit::ConfigError::new("tokens.secret", format_args!("cannot sign: {cause}")))?;

@@ -10,7 +10,7 @@ use crate::helpers::{ISSUER, SECRET, START, TestApp, send, text};
 
 on_both_databases! {
     async fn a_registration_answers_with_the_user_and_tokens(db: TestDatabase) {
-        let app = TestApp::start(db).await;
+        let app = TestApp::start(db);
         let body = json!({"email": "ada@example.com", "password": "correct horse", "username": "ada", "name": "Ada"});
         let answer = send(app.post("/auth/register").json(&body)).await;
         assert_eq!(answer.status.as_u16(), 201);
@@ -24,7 +24,7 @@ on_both_databases! {
     }
 
     async fn an_access_token_has_the_claims_of_the_profile_and_verifies_elsewhere(db: TestDatabase) {
-        let app = TestApp::start(db).await;
+        let app = TestApp::start(db);
         app.register("ada").await;
         app.advance(5);
         let tokens = app.log_in("ada").await;
@@ -46,7 +46,7 @@ on_both_databases! {
     }
 
     async fn me_tells_the_claims_by_get_and_by_post(db: TestDatabase) {
-        let app = TestApp::start(db).await;
+        let app = TestApp::start(db);
         let tokens = app.register("ada").await;
         for request in [app.get("/auth/me"), app.post("/auth/me")] {
             let answer = send(request.bearer_auth(text(&tokens["access_token"]))).await;
@@ -59,7 +59,7 @@ on_both_databases! {
     }
 
     async fn what_user_service_refuses_is_told_as_it_is(db: TestDatabase) {
-        let app = TestApp::start(db).await;
+        let app = TestApp::start(db);
         app.register("ada").await;
         let taken = json!({"email": "ada@example.com", "password": "correct horse"});
         send(app.post("/auth/register").json(&taken)).await.is(409, "email_taken");
@@ -77,7 +77,7 @@ on_both_databases! {
     }
 
     async fn an_answer_of_user_service_that_is_none_means_that_it_is_unavailable(db: TestDatabase) {
-        let app = TestApp::start(db).await;
+        let app = TestApp::start(db);
         let tokens = app.register("ada").await;
         app.users.available.store(false, Ordering::Relaxed);
         let body = json!({"username": "ada", "password": "correct horse"});
@@ -99,7 +99,7 @@ on_both_databases! {
     async fn a_user_service_that_never_answers_costs_three_seconds_at_most(db: TestDatabase) {
         let silent = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
         let url = format!("http://{}", silent.local_addr().unwrap());
-        let app = TestApp::start_with(db, &[("SIGNET__SERVICES__USER_URL", &url)]).await;
+        let app = TestApp::start_with(db, &[("SIGNET__SERVICES__USER_URL", &url)]);
         let started = Instant::now();
         let body = json!({"username": "ada", "password": "correct horse"});
         send(app.post("/auth/login").json(&body)).await.is(503, "dependency_unavailable");
@@ -108,7 +108,7 @@ on_both_databases! {
     }
 
     async fn a_log_in_against_a_password_that_was_just_changed_is_asked_again(db: TestDatabase) {
-        let app = TestApp::start(db).await;
+        let app = TestApp::start(db);
         app.register("ada").await;
         // auth-service has heard of version 2 already, while user-service's first answer was still of version 1.
         let event = json!({"events": [{"user_id": "user-1", "authorization_version": 2, "roles": ["user", "editor"],
@@ -127,7 +127,7 @@ on_both_databases! {
     }
 
     async fn a_proxy_learns_who_calls_and_whether_the_scope_is_there(db: TestDatabase) {
-        let app = TestApp::start(db).await;
+        let app = TestApp::start(db);
         let token = text(&app.register("ada").await["access_token"]).to_owned();
         let answer = send(app.get("/auth/verify").bearer_auth(&token)).await;
         assert_eq!(answer.status.as_u16(), 204);
@@ -145,7 +145,7 @@ on_both_databases! {
     }
 
     async fn a_token_in_the_query_or_a_form_counts_only_where_it_is_turned_on(db: TestDatabase) {
-        let app = TestApp::start(db).await;
+        let app = TestApp::start(db);
         let token = text(&app.register("ada").await["access_token"]).to_owned();
         let query = format!("/auth/me?access_token={token}");
         send(app.get(&query)).await.is(401, "token_missing");
@@ -156,7 +156,7 @@ on_both_databases! {
         app.stop().await;
 
         let Some(db) = TestDatabase::create(test_support::Backend::Sqlite) else { return };
-        let app = TestApp::start_with(db, &[("SIGNET__TOKENS__SOURCES", "header,x-access-token,query,form")]).await;
+        let app = TestApp::start_with(db, &[("SIGNET__TOKENS__SOURCES", "header,x-access-token,query,form")]);
         let token = text(&app.register("ada").await["access_token"]).to_owned();
         let answer = send(app.get(&format!("/auth/me?access_token={token}"))).await;
         assert_eq!(answer.body["sub"], "user-1");
@@ -166,7 +166,7 @@ on_both_databases! {
     }
 
     async fn the_password_grant_takes_a_user_name_or_an_e_mail_address(db: TestDatabase) {
-        let app = TestApp::start(db).await;
+        let app = TestApp::start(db);
         app.register("ada").await;
         for name in ["ada", "ada@example.com"] {
             let form = [("grant_type", "password"), ("username", name), ("password", "correct horse"), ("extra", "x")];
@@ -181,7 +181,7 @@ on_both_databases! {
     }
 
     async fn a_client_may_ask_for_less_but_never_for_more(db: TestDatabase) {
-        let app = TestApp::start(db).await;
+        let app = TestApp::start(db);
         app.register("ada").await;
         app.users.change("user-1", |user| user["user"]["roles"] = json!(["editor"]));
         let form = |scope| {
@@ -205,7 +205,7 @@ on_both_databases! {
     }
 
     async fn the_token_endpoint_names_what_is_wrong_in_the_form_of_its_rfc(db: TestDatabase) {
-        let app = TestApp::start(db).await;
+        let app = TestApp::start(db);
         for (form, error) in [
             (vec![], "invalid_request"),
             (vec![("grant_type", "refresh_token")], "invalid_request"),

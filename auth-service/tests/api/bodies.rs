@@ -11,7 +11,7 @@ fn json(request: RequestBuilder, body: impl Into<reqwest::Body>) -> RequestBuild
 
 on_both_databases! {
     async fn a_body_that_cannot_be_taken_is_refused_with_its_reason(db: TestDatabase) {
-        let app = TestApp::start(db).await;
+        let app = TestApp::start(db);
         for path in ["/auth/register", "/auth/login"] {
             send(json(app.post(path), r#"{"email": "ada@exa"#)).await.is(400, "invalid_request");
             send(json(app.post(path), "")).await.is(400, "invalid_request");
@@ -41,7 +41,7 @@ on_both_databases! {
     }
 
     async fn a_form_is_taken_like_json(db: TestDatabase) {
-        let app = TestApp::start(db).await;
+        let app = TestApp::start(db);
         let form = [("email", "ada@example.com"), ("password", "correct horse"), ("username", "ada")];
         let answer = send(app.post("/auth/register").form(&form)).await;
         assert_eq!(answer.status.as_u16(), 201, "{}", answer.body);
@@ -54,7 +54,7 @@ on_both_databases! {
     }
 
     async fn a_request_id_is_kept_if_it_is_sane(db: TestDatabase) {
-        let app = TestApp::start(db).await;
+        let app = TestApp::start(db);
         let kept = send(app.get("/auth/me").header("x-request-id", "my-request.1")).await;
         assert_eq!(kept.header("x-request-id"), "my-request.1");
         assert_eq!(kept.body["request_id"], "my-request.1");
@@ -64,7 +64,7 @@ on_both_databases! {
     }
 
     async fn a_page_on_a_configured_origin_may_call_and_another_may_not(db: TestDatabase) {
-        let app = TestApp::start_with(db, &[("SIGNET__SERVER__CORS_ORIGINS", "https://app.example")]).await;
+        let app = TestApp::start_with(db, &[("SIGNET__SERVER__CORS_ORIGINS", "https://app.example")]);
         let preflight = |origin: &'static str| {
             app.request(reqwest::Method::OPTIONS, "/auth/login")
                 .header("origin", origin)

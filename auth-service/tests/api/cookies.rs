@@ -15,7 +15,7 @@ fn pair(cookie: &str) -> String {
 
 on_both_databases! {
     async fn a_browser_gets_its_refresh_token_in_a_cookie_that_scripts_cannot_read(db: TestDatabase) {
-        let app = TestApp::start(db).await;
+        let app = TestApp::start(db);
         let body = json!({"email": "ada@example.com", "password": "correct horse", "username": "ada"});
         let registered = send(app.post("/auth/register").header("x-session", "cookie").json(&body)).await;
         let set = cookie(&registered);
@@ -49,7 +49,7 @@ on_both_databases! {
     }
 
     async fn a_browser_whose_access_token_has_expired_logs_out_by_its_cookie(db: TestDatabase) {
-        let app = TestApp::start(db).await;
+        let app = TestApp::start(db);
         app.register("ada").await;
         let body = json!({"username": "ada", "password": "correct horse"});
         let answer = send(app.post("/auth/login").header("x-session", "cookie").json(&body)).await;

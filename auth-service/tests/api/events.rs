@@ -19,7 +19,7 @@ async fn own_session(app: &TestApp, tokens: &Value) -> String {
 
 on_both_databases! {
     async fn a_changed_password_ends_every_session_but_the_one_that_changed_it(db: TestDatabase) {
-        let app = TestApp::start(db).await;
+        let app = TestApp::start(db);
         let here = app.register("ada").await;
         let there = app.log_in("ada").await;
         let kept = own_session(&app, &here).await;
@@ -33,7 +33,7 @@ on_both_databases! {
     }
 
     async fn a_disabled_or_deleted_user_s_sessions_end(db: TestDatabase) {
-        let app = TestApp::start(db).await;
+        let app = TestApp::start(db);
         let mut tokens = app.register("ada").await;
         for (version, change) in [(2, json!({"disabled": true})), (4, json!({"deleted": true}))] {
             assert_eq!(tell(&app, version, change).await.status.as_u16(), 204);
@@ -45,7 +45,7 @@ on_both_databases! {
     }
 
     async fn new_roles_come_with_the_next_refresh(db: TestDatabase) {
-        let app = TestApp::start(db).await;
+        let app = TestApp::start(db);
         let tokens = app.register("ada").await;
         tell(&app, 2, json!({"roles": ["editor"]})).await;
         let refreshed = app.refresh(text(&tokens["refresh_token"])).await;
@@ -54,7 +54,7 @@ on_both_databases! {
     }
 
     async fn an_event_that_is_told_twice_or_late_changes_nothing(db: TestDatabase) {
-        let app = TestApp::start(db).await;
+        let app = TestApp::start(db);
         let tokens = app.register("ada").await;
         tell(&app, 3, json!({"roles": ["editor"]})).await;
         assert_eq!(tell(&app, 3, json!({"roles": []})).await.status.as_u16(), 204);
@@ -65,13 +65,13 @@ on_both_databases! {
     }
 
     async fn an_event_of_a_user_who_never_logged_in_is_taken(db: TestDatabase) {
-        let app = TestApp::start(db).await;
+        let app = TestApp::start(db);
         assert_eq!(tell(&app, 1, json!({"user_id": "user-9"})).await.status.as_u16(), 204);
         app.stop().await;
     }
 
     async fn a_bad_event_keeps_the_whole_batch_out(db: TestDatabase) {
-        let app = TestApp::start(db).await;
+        let app = TestApp::start(db);
         let tokens = app.register("ada").await;
         let good = json!({"user_id": "user-1", "authorization_version": 2, "roles": ["editor"], "disabled": false,
             "deleted": false, "password_changed": false, "keep_session": null});

@@ -45,7 +45,7 @@ impl FakeUsers {
     }
 }
 
-async fn register(users: web::Data<FakeUsers>, body: web::Json<Value>) -> HttpResponse {
+fn register(users: &web::Data<FakeUsers>, body: &web::Json<Value>) -> HttpResponse {
     if !users.available.load(Ordering::Relaxed) {
         return HttpResponse::BadGateway().finish();
     }
@@ -73,7 +73,7 @@ async fn register(users: web::Data<FakeUsers>, body: web::Json<Value>) -> HttpRe
     HttpResponse::Created().json(json!({"user": user["user"], "authorization_version": 1}))
 }
 
-async fn verify(users: web::Data<FakeUsers>, body: web::Json<Value>) -> HttpResponse {
+fn verify(users: &web::Data<FakeUsers>, body: &web::Json<Value>) -> HttpResponse {
     if !users.available.load(Ordering::Relaxed) {
         return HttpResponse::BadGateway().finish();
     }
@@ -97,6 +97,8 @@ async fn verify(users: web::Data<FakeUsers>, body: web::Json<Value>) -> HttpResp
     }
 }
 
+type Service = shared_claims::actix::Authorized<service_kit::peer::Internal>;
+
 /// A user-service that answers service tokens only.
 fn fake_users(clock: Arc<AtomicI64>) -> (FakeUsers, String) {
     let users = FakeUsers { users: Arc::new(Mutex::new(Vec::new())), available: Arc::new(AtomicBool::new(true)) };
@@ -112,13 +114,21 @@ fn fake_users(clock: Arc<AtomicI64>) -> (FakeUsers, String) {
     );
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let url = format!("http://{}", listener.local_addr().unwrap());
-    type Service = shared_claims::actix::Authorized<service_kit::peer::Internal>;
     let server = HttpServer::new(move || {
         App::new()
             .app_data(data.clone())
             .app_data(verifier.clone())
-            .route("/internal/users", web::post().to(|_: Service, users, body| register(users, body)))
-            .route("/internal/credentials/verify", web::post().to(|_: Service, users, body| verify(users, body)))
+            .route(
+                "/internal/users",
+                web::post().to(async |_: Service, users: web::Data<FakeUsers>, body: web::Json<Value>| {
+                    register(&users, &body)
+                }),
+            )
+            .route(
+                "/internal/credentials/verify",
+                web::post()
+                    .to(async |_: Service, users: web::Data<FakeUsers>, body: web::Json<Value>| verify(&users, &body)),
+            )
     })
     .workers(1)
     .disable_signals()
@@ -150,11 +160,11 @@ pub fn config(database: &str, user_url: &str, extra: &[(&str, &str)]) -> Config 
 }
 
 impl TestApp {
-    pub async fn start(database: TestDatabase) -> Self {
-        Self::start_with(database, &[]).await
+    pub fn start(database: TestDatabase) -> Self {
+        Self::start_with(database, &[])
     }
 
-    pub async fn start_with(database: TestDatabase, extra: &[(&str, &str)]) -> Self {
+    pub fn start_with(database: TestDatabase, extra: &[(&str, &str)]) -> Self {
         let clock = Arc::new(AtomicI64::new(START));
         let (users, user_url) = fake_users(clock.clone());
         let shown = clock.clone();

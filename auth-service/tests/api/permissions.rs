@@ -27,7 +27,7 @@ const MATRIX: &[(&str, &str, [u16; 4])] = &[
 
 on_both_databases! {
     async fn every_route_lets_in_whom_it_should_and_nobody_else(db: TestDatabase) {
-        let app = TestApp::start(db).await;
+        let app = TestApp::start(db);
         let tokens = [
             None,
             Some(app.mint(|claims| claims.sid = Some("AAAAAAAAAAAAAAAAAAAAAA".into()))),

@@ -18,7 +18,7 @@ fn refresh_token(answer: &Answer) -> String {
 
 on_both_databases! {
     async fn the_current_token_gives_the_next_one(db: TestDatabase) {
-        let app = TestApp::start(db).await;
+        let app = TestApp::start(db);
         let mut token = text(&app.register("ada").await["refresh_token"]).to_owned();
         let mut seen = vec![token.clone()];
         for _ in 0..5 {
@@ -31,7 +31,7 @@ on_both_databases! {
     }
 
     async fn the_previous_token_within_the_window_gives_the_same_newest_one(db: TestDatabase) {
-        let app = TestApp::start(db).await;
+        let app = TestApp::start(db);
         let first = text(&app.register("ada").await["refresh_token"]).to_owned();
         let answer = app.refresh(&first).await;
         let second = refresh_token(&answer);
@@ -44,7 +44,7 @@ on_both_databases! {
     }
 
     async fn the_previous_token_after_the_window_replaces_the_one_that_got_lost(db: TestDatabase) {
-        let app = TestApp::start(db).await;
+        let app = TestApp::start(db);
         let first = text(&app.register("ada").await["refresh_token"]).to_owned();
         let lost = refresh_token(&app.refresh(&first).await);
         app.advance(7 * 3600);
@@ -57,7 +57,7 @@ on_both_databases! {
     }
 
     async fn an_older_token_ends_the_session(db: TestDatabase) {
-        let app = TestApp::start(db).await;
+        let app = TestApp::start(db);
         let first = text(&app.register("ada").await["refresh_token"]).to_owned();
         let second = refresh_token(&app.refresh(&first).await);
         let third = refresh_token(&app.refresh(&second).await);
@@ -70,7 +70,7 @@ on_both_databases! {
     }
 
     async fn a_token_that_we_did_not_make_is_refused_and_harms_nobody(db: TestDatabase) {
-        let app = TestApp::start(db).await;
+        let app = TestApp::start(db);
         let token = text(&app.register("ada").await["refresh_token"]).to_owned();
         let mut forged = token.clone();
         let last = if forged.ends_with('A') { "B" } else { "A" };
@@ -87,7 +87,7 @@ on_both_databases! {
     }
 
     async fn a_session_ends_after_fourteen_idle_days(db: TestDatabase) {
-        let app = TestApp::start(db).await;
+        let app = TestApp::start(db);
         let mut token = text(&app.register("ada").await["refresh_token"]).to_owned();
         app.advance(14 * 86_400 - 1);
         token = refresh_token(&app.refresh(&token).await);
@@ -97,7 +97,7 @@ on_both_databases! {
     }
 
     async fn a_session_ends_after_ninety_days_however_busy(db: TestDatabase) {
-        let app = TestApp::start(db).await;
+        let app = TestApp::start(db);
         let mut token = text(&app.register("ada").await["refresh_token"]).to_owned();
         for _ in 0..8 {
             app.advance(11 * 86_400);
@@ -109,7 +109,7 @@ on_both_databases! {
     }
 
     async fn sixty_four_presentations_at_once_all_get_the_same_new_token(db: TestDatabase) {
-        let app = TestApp::start(db).await;
+        let app = TestApp::start(db);
         let mut token = text(&app.register("ada").await["refresh_token"]).to_owned();
         for _ in 0..3 {
             let requests = (0..64).map(|_| {
@@ -135,8 +135,7 @@ on_both_databases! {
                 ("SIGNET__REFRESH__SECRET", "Another1Secret2For3The4Refresh5Tokens6"),
                 ("SIGNET__REFRESH__PREVIOUS_SECRET", REFRESH_SECRET),
             ],
-        )
-        .await;
+        );
         let answer = app.register("ada").await;
         let keys = auth_service::domain::RefreshKeys::new(
             b"Another1Secret2For3The4Refresh5Tokens6",
@@ -151,7 +150,7 @@ on_both_databases! {
     }
 
     async fn any_interleaving_does_what_the_table_says(db: TestDatabase) {
-        let app = TestApp::start(db).await;
+        let app = TestApp::start(db);
         app.register("ada").await;
         let handle = tokio::runtime::Handle::current();
         spawn_blocking(move || {
@@ -259,13 +258,13 @@ async fn follow(app: &TestApp, steps: &[Step]) -> Result<(), TestCaseError> {
                     }
                     Expected::Same(number) => {
                         prop_assert_eq!(&refresh_token(&answer), &issued[number]);
-                        access = text(&answer.body["access_token"]).to_owned();
+                        text(&answer.body["access_token"]).clone_into(&mut access);
                     }
                     Expected::New => {
                         let token = refresh_token(&answer);
                         prop_assert!(!issued.contains(&token));
                         issued.push(token);
-                        access = text(&answer.body["access_token"]).to_owned();
+                        text(&answer.body["access_token"]).clone_into(&mut access);
                     }
                 }
             }

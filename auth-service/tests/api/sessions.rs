@@ -13,7 +13,7 @@ async fn sessions(app: &TestApp, tokens: &Value) -> Vec<Value> {
 
 on_both_databases! {
     async fn log_out_ends_this_session_and_no_other(db: TestDatabase) {
-        let app = TestApp::start(db).await;
+        let app = TestApp::start(db);
         let here = app.register("ada").await;
         let there = app.log_in("ada").await;
         let out = send(app.post("/auth/logout").bearer_auth(text(&here["access_token"]))).await;
@@ -24,7 +24,7 @@ on_both_databases! {
     }
 
     async fn log_out_everywhere_ends_all_of_this_user_s_and_nobody_else_s(db: TestDatabase) {
-        let app = TestApp::start(db).await;
+        let app = TestApp::start(db);
         let here = app.register("ada").await;
         let there = app.log_in("ada").await;
         let other = app.register("bob").await;
@@ -38,7 +38,7 @@ on_both_databases! {
     }
 
     async fn log_out_by_refresh_token_works_when_the_access_token_has_expired(db: TestDatabase) {
-        let app = TestApp::start(db).await;
+        let app = TestApp::start(db);
         let tokens = app.register("ada").await;
         app.advance(3600);
         let body = json!({"refresh_token": tokens["refresh_token"]});
@@ -50,7 +50,7 @@ on_both_databases! {
     }
 
     async fn the_list_shows_where_one_is_logged_in(db: TestDatabase) {
-        let app = TestApp::start_with(db, &[("SIGNET__SERVER__TRUSTED_PROXIES", "127.0.0.0/8")]).await;
+        let app = TestApp::start_with(db, &[("SIGNET__SERVER__TRUSTED_PROXIES", "127.0.0.0/8")]);
         app.register("bob").await;
         let here = app.register("ada").await;
         app.advance(10);
@@ -72,7 +72,7 @@ on_both_databases! {
     }
 
     async fn a_session_can_be_ended_from_elsewhere_but_only_by_its_own_user(db: TestDatabase) {
-        let app = TestApp::start(db).await;
+        let app = TestApp::start(db);
         let here = app.register("ada").await;
         let there = app.log_in("ada").await;
         let stranger = app.register("eve").await;

@@ -13,7 +13,7 @@ fn reheader(token: &str, header: &str) -> String {
 
 on_both_databases! {
     async fn a_token_that_breaks_any_rule_is_refused(db: TestDatabase) {
-        let app = TestApp::start(db).await;
+        let app = TestApp::start(db);
         let good = app.mint(|_| {});
         assert_eq!(send(app.get("/auth/me").bearer_auth(&good)).await.status.as_u16(), 200);
         let parts: Vec<&str> = good.split('.').collect();
@@ -25,7 +25,7 @@ on_both_databases! {
             reheader(&good, &header.replace("HS256", "none")),
             reheader(&good, &header.replace("HS256", "HS512")),
             reheader(&good, &header.replace("at+jwt", "JWT")),
-            reheader(&good, &header.replace("}", r#","crit":["exp"]}"#)),
+            reheader(&good, &header.replace('}', r#","crit":["exp"]}"#)),
             reheader(&good, &header.replace("\"kid\"", "\"kidd\"")),
             with_payload(payload.replace("user-1", "user-2")),
             format!("{good}="),
@@ -51,7 +51,7 @@ on_both_databases! {
     }
 
     async fn an_access_token_lives_for_its_time_and_the_leeway(db: TestDatabase) {
-        let app = TestApp::start(db).await;
+        let app = TestApp::start(db);
         let token = crate::helpers::text(&app.register("ada").await["access_token"]).to_owned();
         app.advance(929);
         assert_eq!(send(app.get("/auth/me").bearer_auth(&token)).await.status.as_u16(), 200);
