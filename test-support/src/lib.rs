@@ -12,7 +12,7 @@ use std::error::Error;
 use std::io::Write;
 
 use diesel::connection::SimpleConnection;
-use diesel::{Connection, PgConnection, SqliteConnection};
+use diesel::{Connection, PgConnection, QueryableByName, RunQueryDsl, SqliteConnection};
 use tempfile::TempDir;
 
 /// A database system that the services support.
@@ -97,7 +97,59 @@ impl TestDatabase {
         }
         .unwrap_or_else(|error| panic!("{error}, in: {sql}"));
     }
+
+    /// What the database's tables look like: a line for each column (`table.column type null`) and each index, in
+    /// alphabetical order. Integers of either width count as one type, as SQLite has no other.
+    ///
+    /// # Panics
+    ///
+    /// When the database cannot be asked.
+    pub fn schema(&self) -> Vec<String> {
+        let mut lines = match self.backend() {
+            Backend::Sqlite => {
+                let path = self.url.strip_prefix("sqlite:").expect("made with this prefix");
+                let mut connection = SqliteConnection::establish(path).expect("the test's database file");
+                diesel::sql_query(SQLITE_SCHEMA).load::<SchemaLine>(&mut connection)
+            }
+            Backend::Postgres => {
+                let mut connection = PgConnection::establish(&self.url).expect("a connection to PostgreSQL");
+                diesel::sql_query(POSTGRES_SCHEMA).load::<SchemaLine>(&mut connection)
+            }
+        }
+        .expect("the schema");
+        lines.sort_by(|a, b| a.line.cmp(&b.line));
+        lines.into_iter().map(|line| line.line).collect()
+    }
 }
+
+#[derive(QueryableByName)]
+struct SchemaLine {
+    #[diesel(sql_type = diesel::sql_types::Text)]
+    line: String,
+}
+
+const SQLITE_SCHEMA: &str = r#"
+    SELECT m.name || '.' || p.name || ' ' ||
+           CASE lower(p.type) WHEN 'bigint' THEN 'integer' ELSE lower(p.type) END ||
+           CASE WHEN p."notnull" = 0 AND p.pk = 0 THEN ' null' ELSE '' END AS line
+      FROM sqlite_master m JOIN pragma_table_info(m.name) p
+     WHERE m.type = 'table' AND m.name NOT LIKE '\_\_diesel%' ESCAPE '\' AND m.name NOT LIKE 'sqlite%'
+    UNION ALL
+    SELECT 'index ' || name FROM sqlite_master WHERE type = 'index' AND name NOT LIKE 'sqlite_autoindex%'
+"#;
+
+const POSTGRES_SCHEMA: &str = r"
+    SELECT table_name || '.' || column_name || ' ' ||
+           CASE data_type WHEN 'bigint' THEN 'integer' ELSE data_type END ||
+           CASE is_nullable WHEN 'YES' THEN ' null' ELSE '' END AS line
+      FROM information_schema.columns
+     WHERE table_schema = current_schema() AND table_name NOT LIKE '\_\_diesel%'
+    UNION ALL
+    SELECT 'index ' || i.relname
+      FROM pg_index x JOIN pg_class i ON i.oid = x.indexrelid
+     WHERE i.relnamespace = current_schema()::regnamespace
+       AND NOT EXISTS (SELECT 1 FROM pg_constraint c WHERE c.conindid = x.indexrelid)
+";
 
 impl Drop for TestDatabase {
     fn drop(&mut self) {

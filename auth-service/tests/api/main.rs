@@ -14,5 +14,6 @@ mod events;
 mod helpers;
 mod permissions;
 mod refresh;
+mod schema;
 mod sessions;
 mod tokens;
