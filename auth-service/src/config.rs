@@ -114,12 +114,9 @@ impl Config {
             ));
         }
         let strong = |key: &str, secret: &Secret| {
-            KeyRing::from_secret(secret.expose().as_bytes()).map(drop).map_err(|cause| {
-                ConfigError::new(
-                    key,
-                    format_args!("cannot be taken: {cause}; `signet secret generate` makes a good one"),
-                )
-            })
+            KeyRing::from_secret(secret.expose().as_bytes())
+                .map(drop)
+                .map_err(|cause| ConfigError::new(key, format_args!("cannot be taken: {cause}")))
         };
         strong("refresh.secret", secret)?;
         if let Some(previous) = &self.refresh.previous_secret {

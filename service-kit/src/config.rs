@@ -147,6 +147,8 @@ fn is_set(table: &Map<String, Value>, name: &str) -> bool {
 }
 
 fn explain(path: &str, message: &str) -> ConfigError {
+    // The crate adds its own idea of the place, which the path says better.
+    let message = message.split(" for key `").next().unwrap_or(message);
     if let Some(rest) = message.strip_prefix("unknown field `")
         && let Some((field, expected)) = rest.split_once('`')
     {
@@ -323,7 +325,7 @@ pub struct LogConfig {
 
 /// How a log line is written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize)]
-#[serde(rename_all = "lowercase")]
+#[serde(try_from = "String", rename_all = "lowercase")]
 pub enum LogFormat {
     /// For people.
     Text,
@@ -331,15 +333,23 @@ pub enum LogFormat {
     Json,
 }
 
+impl TryFrom<String> for LogFormat {
+    type Error = &'static str;
+
+    fn try_from(name: String) -> Result<Self, Self::Error> {
+        match name.as_str() {
+            "text" => Ok(Self::Text),
+            "json" => Ok(Self::Json),
+            _ => Err("it must be text or json"),
+        }
+    }
+}
+
 /// Reads the ring of keys that the configuration names: one common secret, or a JWK Set file.
 pub fn key_ring(secret: Option<&Secret>, jwks_file: Option<&Path>) -> Result<shared_claims::KeyRing, ConfigError> {
     match (secret, jwks_file) {
-        (Some(secret), None) => shared_claims::KeyRing::from_secret(secret.expose().as_bytes()).map_err(|cause| {
-            ConfigError::new(
-                "tokens.secret",
-                format_args!("cannot be taken: {cause}; `signet secret generate` makes a good one"),
-            )
-        }),
+        (Some(secret), None) => shared_claims::KeyRing::from_secret(secret.expose().as_bytes())
+            .map_err(|cause| ConfigError::new("tokens.secret", format_args!("cannot be taken: {cause}"))),
         (None, Some(path)) => {
             let text = Zeroizing::new(fs::read(path).map_err(|cause| {
                 ConfigError::new(

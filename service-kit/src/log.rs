@@ -3,7 +3,7 @@
 use std::io::{self, Write};
 
 use env_logger::fmt::Formatter;
-use log::{LevelFilter, Record, kv};
+use log::{Level, LevelFilter, Record, kv};
 
 use crate::{Clock, config::LogFormat, context::RequestContext};
 
@@ -33,12 +33,20 @@ pub fn start(format: LogFormat, default_filter: &str) {
     for module in CAPPED {
         builder.filter_module(module, LevelFilter::Warn);
     }
-    match format {
-        LogFormat::Text => builder.format(text),
-        LogFormat::Json => builder.format(json),
+    let write = match format {
+        LogFormat::Text => text,
+        LogFormat::Json => json,
     };
+    builder.format(move |out, record| if is_withheld(record) { Ok(()) } else { write(out, record) });
     // Only a second start in the same process fails, and then the first one's settings stand.
     let _ = builder.try_init();
+}
+
+/// Whether a record is one of the details that stay off. A filter alone does not keep them out: `RUST_LOG` could name a
+/// module inside one of these, and the more precise name wins.
+fn is_withheld(record: &Record<'_>) -> bool {
+    let root = record.target().split("::").next().unwrap_or_default();
+    record.level() > Level::Warn && CAPPED.contains(&root)
 }
 
 fn text(out: &mut Formatter, record: &Record<'_>) -> io::Result<()> {
@@ -114,5 +122,22 @@ impl<T: std::fmt::Display> std::fmt::Display for OneLine<T> {
             }
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_details_of_what_handles_secrets_stay_off_however_precisely_they_are_asked_for() {
+        let withheld =
+            |target, level| is_withheld(&Record::builder().target(target).level(level).args(format_args!("")).build());
+        assert!(withheld("tokio_postgres::query", Level::Debug));
+        assert!(withheld("actix_http::h1::decoder", Level::Trace));
+        assert!(withheld("reqwest", Level::Info));
+        assert!(!withheld("reqwest::connect", Level::Warn));
+        assert!(!withheld("auth_service::routes", Level::Trace));
+        assert!(!withheld("reqwesting", Level::Trace));
     }
 }

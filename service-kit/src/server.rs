@@ -67,8 +67,9 @@ pub fn open_database(
 
     let explain = |error: StorageError| match error {
         StorageError::Unreachable(cause) => {
-            let cause = format!("{cause:#}").replace('\n', " ");
-            StartError::Unavailable(format!("the database cannot be reached (database.url): {}", cause.trim()))
+            let cause = format!("{cause:#}");
+            let cause = cause.split_whitespace().collect::<Vec<_>>().join(" ");
+            StartError::Unavailable(format!("the database cannot be reached (database.url): {cause}"))
         }
         other => StartError::Unavailable(format!("the database cannot be used (database.url): {other}")),
     };

@@ -104,6 +104,10 @@ fn from_json<T: DeserializeOwned>(body: &[u8]) -> Result<T, Error> {
         }
     })?;
     deserializer.end().map_err(|cause| Error::InvalidRequest(format!("The body is not well-formed JSON: {cause}.")))?;
+    // serde would take an array, too, as the values of a struct in the order of its fields.
+    if text.trim_ascii_start().starts_with('[') {
+        return Err(data_error("", "expected an object"));
+    }
     Ok(value)
 }
 

@@ -119,10 +119,14 @@ fn name_request(headers: &mut header::HeaderMap, context: &RequestContext) {
 fn log_access<B>(response: &ServiceResponse<B>, started: Instant) {
     let request = response.request();
     let route = request.match_pattern();
-    log::info!(
+    let route = route.as_deref().unwrap_or("-");
+    // Probes come every few seconds and say nothing while they pass.
+    let quiet = matches!(route, "/healthz" | "/readyz") && response.status().is_success();
+    log::log!(
         target: "access",
+        if quiet { log::Level::Debug } else { log::Level::Info },
         method = request.method().as_str(),
-        route = route.as_deref().unwrap_or("-"),
+        route = route,
         status = response.status().as_u16(),
         duration_seconds = started.elapsed().as_secs_f64();
         "answered"

@@ -1,0 +1,176 @@
+//! Wires the service: keys, database, hashing threads, routes, the delivery of events.
+
+use std::{net::TcpListener, sync::Arc, time::Duration};
+
+use actix_web::web;
+use service_kit::{
+    Clock, ConfigError, Service,
+    config::{Configuration as _, ServerConfig, key_ring},
+    db::Database,
+    health::{self, Readiness},
+    http::Endpoint,
+    peer::{Identity, Peer},
+    server::{StartError, open_database},
+};
+use shared_claims::{
+    KeyRing, Signer, Verifier, VerifierBuilderError,
+    actix::{BearerConfig, FormToken},
+};
+use tokio::sync::Notify;
+
+use crate::{
+    bootstrap::{self, BootstrapOutcome},
+    config::{Config, TokensConfig},
+    domain::password::Scheme,
+    hashing::HashingPool,
+    outbox::Delivery,
+    routes::{State, credentials, me, users},
+    storage,
+};
+
+/// How long auth-service has to take a batch of events.
+const DELIVERY_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// Below this cost a stolen hash is tried too fast to be worth much.
+const LEAST_SENSIBLE_COST: u32 = 10;
+
+/// The wired service, which does not listen yet. Clones share everything.
+#[derive(Clone)]
+pub struct App {
+    server: ServerConfig,
+    database: Database,
+    verifier: web::Data<Verifier>,
+    bearer: BearerConfig,
+    state: web::Data<State>,
+    auth_service: Arc<Peer>,
+    outbox_filled: Arc<Notify>,
+    bootstrap_outcome: BootstrapOutcome,
+}
+
+impl App {
+    /// Opens the database and brings its schema up to date, makes the first admin if there is none, and starts the
+    /// threads that hash.
+    pub fn new(config: Config, clock: Clock) -> Result<Self, StartError> {
+        config.validate()?;
+        if config.passwords.cost < LEAST_SENSIBLE_COST {
+            log::warn!("passwords.cost is {}: hashes of a cost below 10 are quickly guessed", config.passwords.cost);
+        }
+        let ring = key_ring(config.tokens.secret.as_ref(), config.tokens.jwks_file.as_deref())?;
+        let verifier = verifier(&config.tokens, &ring, clock.clone())?;
+        let auth_service = auth_service(&config, &ring, clock.clone())?;
+        let default_roles = config.users.roles()?;
+
+        let database = open_database(&config.database, storage::MIGRATIONS)?;
+        let scheme = Scheme::new(config.passwords.cost, config.passwords.pepper.as_ref());
+        let bootstrap_outcome = bootstrap::make_admin(&config.bootstrap, &database, &scheme, &clock)?;
+        let hashing = HashingPool::start(
+            scheme,
+            config.passwords.thread_count(),
+            config.passwords.queue_length,
+            Duration::from_millis(config.passwords.queue_deadline_ms),
+        )
+        .map_err(|cause| StartError::Unavailable(format!("the hashing threads cannot be started: {cause}")))?;
+
+        let outbox_filled = Arc::new(Notify::new());
+        let bearer = BearerConfig::default()
+            .sources(config.tokens.sources()?)
+            .on_reject(|rejection, _| service_kit::Error::from(rejection).into());
+        Ok(Self {
+            server: config.server,
+            database: database.clone(),
+            verifier: web::Data::new(verifier),
+            bearer,
+            state: web::Data::new(State {
+                database,
+                clock,
+                hashing,
+                default_roles,
+                outbox_filled: outbox_filled.clone(),
+            }),
+            auth_service: Arc::new(auth_service),
+            outbox_filled,
+            bootstrap_outcome,
+        })
+    }
+
+    /// What became of the admin that the configuration names.
+    pub fn bootstrap_outcome(&self) -> BootstrapOutcome {
+        self.bootstrap_outcome
+    }
+
+    /// The paths for clients: all under `/users`, with everything they need.
+    pub fn public_routes(&self) -> impl Fn(&mut web::ServiceConfig) + Clone + Send + 'static + use<> {
+        let (verifier, bearer, state) = (self.verifier.clone(), self.bearer.clone(), self.state.clone());
+        move |config| {
+            config.service(
+                web::scope("/users")
+                    .app_data(verifier.clone())
+                    .app_data(bearer.clone())
+                    .app_data(state.clone())
+                    .service(Endpoint::new("").get(users::list).post(users::create))
+                    .service(Endpoint::new("/me").get(me::read).patch(me::change).delete(me::delete))
+                    .service(Endpoint::new("/me/password").put(me::change_password))
+                    .service(Endpoint::new("/{id}").get(users::read).patch(users::change).delete(users::delete))
+                    .wrap(FormToken),
+            );
+        }
+    }
+
+    /// The paths for other services: all under `/internal`.
+    fn internal_routes(&self) -> impl Fn(&mut web::ServiceConfig) + Clone + Send + 'static + use<> {
+        let (verifier, bearer, state) = (self.verifier.clone(), self.bearer.clone(), self.state.clone());
+        move |config| {
+            config.service(
+                web::scope("/internal")
+                    .app_data(verifier.clone())
+                    .app_data(bearer.clone())
+                    .app_data(state.clone())
+                    .service(Endpoint::new("/users").post(credentials::register))
+                    .service(Endpoint::new("/credentials/verify").post(credentials::verify)),
+            );
+        }
+    }
+
+    /// Serves everything on the service's own port, and delivers events beside it.
+    pub fn start(&self, listener: TcpListener) -> Result<Service, StartError> {
+        let (public, internal) = (self.public_routes(), self.internal_routes());
+        let readiness = Readiness { database: self.database.clone() };
+        let routes = move |config: &mut web::ServiceConfig| {
+            config.configure(&public).configure(&internal).configure(health::routes(readiness.clone()));
+        };
+        let delivery = Delivery {
+            database: self.database.clone(),
+            auth_service: self.auth_service.clone(),
+            filled: self.outbox_filled.clone(),
+        };
+        let service = Service::start(&self.server, listener, routes)
+            .map_err(|cause| StartError::Unavailable(format!("the server cannot be started: {cause}")))?;
+        Ok(service.with_task(|shutdown| delivery.run(shutdown)))
+    }
+}
+
+/// Wires the service and makes it listen.
+pub fn build(config: Config, listener: TcpListener, clock: Clock) -> Result<Service, StartError> {
+    App::new(config, clock)?.start(listener)
+}
+
+fn verifier(config: &TokensConfig, ring: &KeyRing, clock: Clock) -> Result<Verifier, ConfigError> {
+    Verifier::builder(ring.clone())
+        .issuer(&config.issuer)
+        .audience(&config.audience)
+        .leeway_seconds(config.leeway_seconds)
+        .clock(Arc::new(move || clock.now().as_seconds()))
+        .build()
+        .map_err(|cause| match cause {
+            VerifierBuilderError::Issuer => ConfigError::new("tokens.issuer", "must be set"),
+            VerifierBuilderError::Audience => ConfigError::new("tokens.audience", "must be set"),
+            VerifierBuilderError::Leeway => ConfigError::new("tokens.leeway_seconds", "must be 30 at most"),
+            other => ConfigError::new("tokens", other),
+        })
+}
+
+fn auth_service(config: &Config, ring: &KeyRing, clock: Clock) -> Result<Peer, ConfigError> {
+    let signer = Signer::new(ring).map_err(|cause| ConfigError::new("tokens.jwks_file", cause))?;
+    let identity = Identity { name: "user-service", issuer: config.tokens.issuer.clone(), signer, clock };
+    Peer::new("auth-service", "services.auth_url", &config.services.auth_url, DELIVERY_TIMEOUT, identity)
+}

@@ -1,0 +1,21 @@
+//! Owns the users and their password hashes, and tells auth-service of every change that must end a session.
+//!
+//! Other services meet it over HTTP: users and admins at `/users`, services at `/internal`. [`App`] is the wired
+//! service, [`build`] makes it listen.
+
+mod app;
+mod bootstrap;
+mod config;
+mod domain;
+mod error;
+mod hashing;
+mod outbox;
+mod routes;
+mod storage;
+
+pub use self::{
+    app::{App, build},
+    bootstrap::BootstrapOutcome,
+    config::{BootstrapConfig, Config, PasswordsConfig, ServicesConfig, TokensConfig, UsersConfig},
+    error::codes,
+};

@@ -1,0 +1,110 @@
+//! Brings what is in the outbox to auth-service: oldest first, until it is acknowledged.
+//!
+//! Delivery is at least once. Several replicas may bring the same event, and one that stops half way brings it again;
+//! the receiver knows by the authorization version whether an event is news.
+
+use std::{sync::Arc, time::Duration};
+
+use rand::RngExt as _;
+use reqwest::Method;
+use serde::Serialize;
+use service_kit::{db::Database, peer::Peer, server::Shutdown};
+use tokio::sync::Notify;
+
+use crate::{error::Error, storage::outbox};
+
+/// Events in one call at most.
+const BATCH: i64 = 100;
+
+/// How often to look for events that another replica left behind.
+const POLL: Duration = Duration::from_secs(3);
+
+const FIRST_PAUSE: Duration = Duration::from_millis(50);
+const LONGEST_PAUSE: Duration = Duration::from_secs(5);
+
+/// What delivery works with.
+pub(crate) struct Delivery {
+    /// The database with the outbox.
+    pub(crate) database: Database,
+    /// auth-service.
+    pub(crate) auth_service: Arc<Peer>,
+    /// Rung when an event was put in.
+    pub(crate) filled: Arc<Notify>,
+}
+
+#[derive(Serialize)]
+struct Events {
+    events: Vec<serde_json::Value>,
+}
+
+impl Delivery {
+    /// Delivers until the service stops. Stopping in the middle loses nothing.
+    pub(crate) async fn run(self, mut shutdown: Shutdown) {
+        tokio::select! {
+            () = shutdown.requested() => {}
+            () = self.deliver_for_ever() => {}
+        }
+    }
+
+    async fn deliver_for_ever(&self) {
+        let mut failures: u32 = 0;
+        loop {
+            match self.deliver_batch().await {
+                Ok(delivered) => {
+                    if failures > 0 {
+                        log::info!("user events reach auth-service again");
+                    }
+                    failures = 0;
+                    if delivered == 0 {
+                        tokio::select! {
+                            () = self.filled.notified() => {}
+                            () = tokio::time::sleep(POLL) => {}
+                        }
+                    }
+                }
+                Err(error) => {
+                    let cause = anyhow::Error::from(error);
+                    // One line when it begins; each further try would only repeat it.
+                    let level = if failures == 0 { log::Level::Warn } else { log::Level::Debug };
+                    log::log!(level, "user events wait for auth-service: {cause:#}");
+                    tokio::time::sleep(pause(failures)).await;
+                    failures = failures.saturating_add(1);
+                }
+            }
+        }
+    }
+
+    /// Delivers the oldest events and takes them out. Says how many there were.
+    async fn deliver_batch(&self) -> Result<usize, Error> {
+        let batch = self.database.read(|db| outbox::oldest(db, BATCH)).await?;
+        if batch.is_empty() {
+            return Ok(0);
+        }
+        let (seqs, events): (Vec<i64>, Vec<_>) = batch.into_iter().map(|event| (event.seq, event.payload)).unzip();
+        let delivered = seqs.len();
+        self.auth_service.call::<()>(Method::POST, "/internal/user-events", &Events { events }, &[]).await?;
+        self.database.write_statement(move |db| outbox::remove(db, seqs)).await?;
+        Ok(delivered)
+    }
+}
+
+/// How long to wait after so many failures in a row: twice as long each time, and anything from half of it, so that
+/// replicas do not come back all at once.
+fn pause(failures: u32) -> Duration {
+    let longest = FIRST_PAUSE.saturating_mul(1 << failures.min(10)).min(LONGEST_PAUSE);
+    longest.mul_f64(rand::rng().random_range(0.5..=1.0))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pauses_grow_and_stay_bounded() {
+        for (failures, longest) in [(0, 50), (1, 100), (5, 1600), (7, 5000), (u32::MAX, 5000)] {
+            let pause = pause(failures);
+            let longest = Duration::from_millis(longest);
+            assert!(pause >= longest / 2 && pause <= longest, "{failures}: {pause:?}");
+        }
+    }
+}

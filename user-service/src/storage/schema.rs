@@ -1,0 +1,29 @@
+//! The tables, as the migrations make them.
+
+diesel::table! {
+    users (id) {
+        id -> Text,
+        email -> Text,
+        username -> Nullable<Text>,
+        username_key -> Nullable<Text>,
+        name -> Nullable<Text>,
+        password_hash -> Text,
+        roles -> Text,
+        email_verified -> Bool,
+        disabled -> Bool,
+        created_at -> BigInt,
+        updated_at -> BigInt,
+        version -> BigInt,
+        authorization_version -> BigInt,
+        search_text -> Text,
+    }
+}
+
+diesel::table! {
+    outbox (seq) {
+        seq -> BigInt,
+        user_id -> Text,
+        payload -> Text,
+        created_at -> BigInt,
+    }
+}

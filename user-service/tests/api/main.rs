@@ -1,0 +1,12 @@
+//! user-service over HTTP, on both databases.
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test fails by panicking")]
+
+mod accounts;
+mod helpers;
+mod log_in;
+mod log_lines;
+mod outbox;
+mod overload;
+mod permissions;
+mod start;
+mod users;

@@ -1,0 +1,61 @@
+//! More passwords than can be hashed in time, while everything else goes on.
+
+use futures_util::{StreamExt as _, stream::FuturesUnordered};
+use reqwest::StatusCode;
+use serde_json::json;
+use test_support::{TestDatabase, on_both_databases};
+
+use crate::helpers::{PASSWORD, spawn, spawn_with};
+
+on_both_databases! {
+    async fn a_full_queue_refuses_at_once_and_holds_up_nothing_else(db: TestDatabase) {
+        let import = spawn(&db).await;
+        import.import("ada@example.com").await;
+        import.stop().await;
+
+        // A hash at this cost takes long enough that the queue is still full when the last of the log-ins comes.
+        let keys = [("passwords.cost", "12"), ("passwords.permits", "1"), ("passwords.queue_length", "2")];
+        let app = spawn_with(&db, &keys).await;
+        let body = json!({ "email": "grace@example.com", "password": PASSWORD });
+        let mut log_ins: FuturesUnordered<_> = (0..24).map(|_| app.log_in(body.clone())).collect();
+
+        let first = log_ins.next().await.unwrap();
+        first.refused(503, "overloaded");
+        assert!(first.header("retry-after").parse::<u32>().unwrap() >= 1);
+        let mut refused = 1;
+        let mut wrong = 0;
+        // The one that holds the only thread, and the two behind it, are still at it.
+        app.get("/healthz", "").await.expect(StatusCode::OK);
+        let page = app.get("/users", &app.admin_token()).await.expect(StatusCode::OK);
+        assert_eq!(page["items"].as_array().unwrap().len(), 1);
+        while let Some(answer) = log_ins.next().await {
+            if answer.status == StatusCode::SERVICE_UNAVAILABLE {
+                answer.refused(503, "overloaded");
+                refused += 1;
+            } else {
+                answer.refused(401, "invalid_credentials");
+                wrong += 1;
+            }
+        }
+        assert_eq!(refused + wrong, 24);
+        assert!(wrong >= 3, "three have room, {wrong} got in");
+
+        // All is normal again.
+        let body = json!({ "email": "ada@example.com", "password": PASSWORD });
+        app.log_in(body).await.expect(StatusCode::OK);
+    }
+
+    async fn what_waited_beyond_the_deadline_is_refused_too(db: TestDatabase) {
+        let keys = [("passwords.cost", "10"), ("passwords.permits", "1"), ("passwords.queue_deadline_ms", "1")];
+        let app = spawn_with(&db, &keys).await;
+        let body = json!({ "email": "grace@example.com", "password": PASSWORD });
+        let answers = futures_util::future::join_all((0..16).map(|_| app.log_in(body.clone()))).await;
+        let (late, done): (Vec<_>, Vec<_>) =
+            answers.iter().partition(|answer| answer.status == StatusCode::SERVICE_UNAVAILABLE);
+        assert!(!late.is_empty(), "{done:?}");
+        for answer in late {
+            answer.refused(503, "overloaded");
+            assert!(answer.header("retry-after").parse::<u32>().unwrap() >= 1);
+        }
+    }
+}
