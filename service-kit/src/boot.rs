@@ -64,7 +64,8 @@ pub fn run<C: ServiceConfiguration>(
             Err(cause) => fail(name, &StartError::from(cause)),
         };
     }
-    crate::log::start(configuration.log().format, "info");
+    let format = configuration.log().format;
+    crate::log::start(format, crate::log::default_filter(format));
     let bind = configuration.server().bind;
     actix_web::rt::System::new().block_on(async move {
         let started =

@@ -25,6 +25,15 @@ const CAPPED: &[&str] = &[
     "config",
 ];
 
+/// What is written where `RUST_LOG` says nothing: in JSON, which somebody collects, a line for every request; as text,
+/// for somebody who reads along, what is out of the ordinary. `RUST_LOG=info` asks for the lines as text too.
+pub const fn default_filter(format: LogFormat) -> &'static str {
+    match format {
+        LogFormat::Text => "info,access=warn",
+        LogFormat::Json => "info",
+    }
+}
+
 /// Starts the log. `RUST_LOG` chooses what is written, `default_filter` where it says nothing.
 /// A second call in one process changes nothing.
 pub fn start(format: LogFormat, default_filter: &str) {

@@ -105,7 +105,7 @@ impl Delivery {
 /// A response that no cache may keep.
 pub(crate) fn no_store(status: StatusCode) -> HttpResponseBuilder {
     let mut response = HttpResponse::build(status);
-    response.insert_header((header::CACHE_CONTROL, "no-store")).insert_header((header::PRAGMA, "no-cache"));
+    response.insert_header((header::CACHE_CONTROL, "no-store"));
     response
 }
 
