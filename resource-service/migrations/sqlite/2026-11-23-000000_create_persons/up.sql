@@ -1,0 +1,18 @@
+-- Rows live in the primary key's tree itself, so that a page by id is one walk through it.
+-- age_key is what ages are sorted by: those without one come before 0. It is a column and not an expression, because
+-- SQLite seeks `(key, id) > (x, y)` in an index on columns only.
+CREATE TABLE persons (
+    id TEXT NOT NULL PRIMARY KEY,
+    name TEXT NOT NULL,
+    email TEXT,
+    age INTEGER CHECK (age BETWEEN 0 AND 150),
+    age_key INTEGER NOT NULL GENERATED ALWAYS AS (COALESCE(age, -1)) STORED,
+    search_text TEXT NOT NULL,
+    created_at BIGINT NOT NULL,
+    updated_at BIGINT NOT NULL,
+    version BIGINT NOT NULL CHECK (version >= 1)
+) WITHOUT ROWID;
+
+CREATE INDEX persons_by_name ON persons (name, id);
+CREATE INDEX persons_by_age ON persons (age_key, id);
+CREATE INDEX persons_by_created_at ON persons (created_at, id);

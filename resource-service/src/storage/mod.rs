@@ -1,0 +1,12 @@
+//! Where persons are kept. Only this module names tables, and its rows are its own.
+
+mod import;
+mod page;
+mod persons;
+mod schema;
+mod spool;
+
+pub(crate) use self::{
+    persons::{Persons, Put},
+    spool::Spool,
+};
