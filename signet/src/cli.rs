@@ -1,0 +1,176 @@
+//! The command line: what can be asked of the program, and what it exits with.
+
+use std::{ffi::OsString, net::SocketAddr, path::PathBuf, process::ExitCode};
+
+use clap::{Args, CommandFactory as _, Parser, Subcommand, error::ErrorKind};
+use service_kit::boot::complain;
+
+use crate::{commands, failure::Failure};
+
+/// The name in front of every line on standard error.
+const NAME: &str = "signet";
+
+const CONFIGURATION_HELP: &str = "\
+Every key of the configuration can also be set in the environment, as SIGNET__SECTION__KEY; every secret also as \
+SIGNET__SECTION__KEY_FILE, the path of a file that holds it. --print-config shows the keys.
+
+Exit codes: 0 done, 1 failed, 2 the command line is wrong, 78 the configuration is wrong.";
+
+/// Token authentication for services that would rather not ask. Without a command: `signet up`.
+#[derive(Debug, Parser)]
+#[command(name = NAME, version, after_help = CONFIGURATION_HELP)]
+struct Cli {
+    #[command(flatten)]
+    place: Place,
+    #[command(flatten)]
+    up: UpOptions,
+    #[command(subcommand)]
+    command: Option<Command>,
+}
+
+/// Where the stack on this machine keeps what is its own.
+#[derive(Args, Clone, Debug)]
+pub(crate) struct Place {
+    /// The directory of the databases and of the secrets that `up` made
+    #[arg(long, value_name = "DIR", default_value = "data", global = true)]
+    pub(crate) data_dir: PathBuf,
+    /// A TOML file on top of the built-in defaults
+    #[arg(long, value_name = "FILE", global = true)]
+    pub(crate) config: Option<PathBuf>,
+}
+
+#[derive(Args, Clone, Copy, Debug, Default)]
+pub(crate) struct UpOptions {
+    /// Where the stack listens; the services' own ports are the three after this one [default: 127.0.0.1:8080]
+    #[arg(long, value_name = "ADDRESS:PORT")]
+    pub(crate) bind: Option<SocketAddr>,
+    /// Load sample persons
+    #[arg(long)]
+    pub(crate) demo: bool,
+    /// Print the configuration in force, secrets redacted, and exit
+    #[arg(long)]
+    pub(crate) print_config: bool,
+}
+
+impl UpOptions {
+    fn is_given(self) -> bool {
+        self.bind.is_some() || self.demo || self.print_config
+    }
+
+    fn or(self, outer: Self) -> Self {
+        Self {
+            bind: self.bind.or(outer.bind),
+            demo: self.demo || outer.demo,
+            print_config: self.print_config || outer.print_config,
+        }
+    }
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Run the whole stack in this process, on SQLite files in the data directory unless configured otherwise
+    #[command(after_help = CONFIGURATION_HELP)]
+    Up(UpOptions),
+    /// Import and export persons
+    #[command(subcommand)]
+    Persons(commands::persons::Command),
+    /// Manage users
+    #[command(subcommand)]
+    Users(commands::users::Command),
+    /// Make secrets
+    #[command(subcommand)]
+    Secret(commands::secret::Command),
+}
+
+/// Runs the program with this process's arguments.
+pub fn run() -> ExitCode {
+    match parse(std::env::args_os()) {
+        Ok((place, command)) => match dispatch(&place, command) {
+            Ok(code) => code,
+            Err(failure) => {
+                complain(NAME, &failure);
+                failure.exit_code()
+            }
+        },
+        // Also --help and --version; both print what they have to say.
+        Err(error) => error.exit(),
+    }
+}
+
+fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<(Place, Command), clap::Error> {
+    let Cli { place, up, command } = Cli::try_parse_from(arguments)?;
+    match command {
+        None => Ok((place, Command::Up(up))),
+        Some(Command::Up(inner)) => Ok((place, Command::Up(inner.or(up)))),
+        Some(_) if up.is_given() => Err(Cli::command()
+            .error(ErrorKind::ArgumentConflict, "--bind, --demo and --print-config belong to `signet up` alone")),
+        Some(other) => Ok((place, other)),
+    }
+}
+
+fn dispatch(place: &Place, command: Command) -> Result<ExitCode, Failure> {
+    match command {
+        Command::Up(options) => commands::up::run(place, options),
+        Command::Persons(command) => commands::persons::run(place, command),
+        Command::Users(command) => commands::users::run(place, command),
+        Command::Secret(command) => Ok(commands::secret::run(command)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use super::*;
+
+    fn parsed(line: &str) -> Result<(Place, Command), clap::Error> {
+        parse(line.split(' ').map(OsString::from))
+    }
+
+    #[test]
+    fn the_definition_of_the_command_line_is_consistent() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn up_is_what_runs_without_a_command_and_takes_its_options_on_either_side() {
+        for line in [
+            "signet --data-dir here --bind 127.0.0.1:9000 --demo",
+            "signet up --data-dir here --bind 127.0.0.1:9000 --demo",
+            "signet --data-dir here --demo up --bind 127.0.0.1:9000",
+        ] {
+            let (place, command) = parsed(line).unwrap();
+            let Command::Up(options) = command else { panic!("{line}: {command:?}") };
+            assert_eq!(place.data_dir, Path::new("here"), "{line}");
+            assert_eq!(options.bind, Some("127.0.0.1:9000".parse().unwrap()), "{line}");
+            assert!(options.demo, "{line}");
+        }
+        let (place, command) = parsed("signet").unwrap();
+        assert_eq!(place.data_dir, Path::new("data"));
+        assert!(matches!(command, Command::Up(UpOptions { bind: None, demo: false, print_config: false })));
+    }
+
+    #[test]
+    fn options_of_up_are_refused_elsewhere() {
+        for line in ["signet --demo secret generate", "signet --bind 127.0.0.1:1 persons export"] {
+            let error = parsed(line).unwrap_err();
+            assert_eq!(error.exit_code(), 2, "{line}");
+            assert!(error.to_string().contains("signet up"), "{line}: {error}");
+        }
+    }
+
+    #[test]
+    fn a_wrong_command_line_exits_with_2() {
+        for line in [
+            "signet --bind nonsense",
+            "signet down",
+            "signet secret generate --bytes 16",
+            "signet persons import",
+            "signet persons import x.csv --url ftp://127.0.0.1",
+            "signet users create",
+            "signet users create --email a@example.com --password-stdin --generate-password",
+        ] {
+            assert_eq!(parsed(line).unwrap_err().exit_code(), 2, "{line}");
+        }
+    }
+}

@@ -1,0 +1,6 @@
+//! The commands, one module each.
+
+pub(crate) mod persons;
+pub(crate) mod secret;
+pub(crate) mod up;
+pub(crate) mod users;

@@ -1,0 +1,17 @@
+//! The operator's program and the one-process stack.
+//!
+//! [`Stack`] runs the three services and one origin in front of them in a single process. `signet up` makes what such a
+//! stack needs, starts it and says how to use it; the other commands talk to a stack that runs, wherever it does.
+
+pub mod cli;
+mod commands;
+pub mod config;
+mod connection;
+mod data_dir;
+mod failure;
+mod greeting;
+mod output;
+mod secrets;
+mod stack;
+
+pub use stack::{Addresses, Stack, StackConfig};

@@ -1,0 +1,18 @@
+//! What crosses the services: the whole stack in this process on either database, and the real program.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::print_stderr,
+    reason = "a test fails by panicking, and says what it did not run"
+)]
+
+mod changes;
+mod cli;
+mod configuration;
+mod first_start;
+mod helpers;
+mod origin;
+mod outage;
+mod program;
+mod secrets_in_logs;
+mod tutorials;
