@@ -11,11 +11,9 @@ use service_kit::{
     http::Endpoint,
     peer::{Identity, Peer},
     server::{Shutdown, StartError, open_database},
+    tokens::TokenAcceptance,
 };
-use shared_claims::{
-    Signer, Verifier,
-    actix::{BearerConfig, FormToken},
-};
+use shared_claims::Signer;
 
 use crate::{
     Config,
@@ -44,8 +42,7 @@ pub struct App {
     config: Arc<Config>,
     database: Database,
     state: web::Data<State>,
-    verifier: web::Data<Verifier>,
-    bearer: BearerConfig,
+    tokens: TokenAcceptance,
 }
 
 impl App {
@@ -55,15 +52,7 @@ impl App {
         let ring = config.key_ring()?;
         let signer = Signer::new(&ring)
             .map_err(|cause| service_kit::ConfigError::new("tokens.secret", format_args!("cannot sign: {cause}")))?;
-        let time = clock.clone();
-        let verifier = Verifier::builder(ring)
-            .issuer(&config.tokens.issuer)
-            .audience(NAME)
-            .leeway_seconds(config.tokens.leeway_seconds)
-            .clock(Arc::new(move || time.now().as_seconds()))
-            .build()
-            .map_err(|cause| service_kit::ConfigError::new("tokens.leeway_seconds", cause))?;
-        let sources = config.sources()?;
+        let tokens = config.token_acceptance(clock.clone())?;
         let identity =
             Identity { name: NAME, issuer: config.tokens.issuer.clone(), signer: signer.clone(), clock: clock.clone() };
         let peer = Peer::new(
@@ -89,36 +78,24 @@ impl App {
             users: Users::new(peer),
             clock,
         };
-        Ok(Self {
-            config: Arc::new(config),
-            database,
-            state: web::Data::new(state),
-            verifier: web::Data::new(verifier),
-            bearer: BearerConfig::default()
-                .sources(sources)
-                .on_reject(|rejection, _| service_kit::Error::from(rejection).into()),
-        })
+        Ok(Self { config: Arc::new(config), database, state: web::Data::new(state), tokens })
     }
 
     /// What clients may call.
     pub fn public_routes(&self) -> impl Fn(&mut web::ServiceConfig) + Clone + Send + 'static {
         let app = self.clone();
         move |config| {
-            config.service(
-                web::scope("/auth")
-                    .app_data(app.state.clone())
-                    .app_data(app.verifier.clone())
-                    .app_data(app.bearer.clone())
-                    .service(Endpoint::new("/register").post(account::register))
-                    .service(Endpoint::new("/login").post(account::login))
-                    .service(Endpoint::new("/token").post(token::token))
-                    .service(Endpoint::new("/logout").post(sessions::log_out))
-                    .service(Endpoint::new("/me").get(account::me).post(account::me))
-                    .service(Endpoint::new("/verify").get(account::verify))
-                    .service(Endpoint::new("/sessions").get(sessions::list))
-                    .service(Endpoint::new("/sessions/{id}").delete(sessions::end))
-                    .wrap(FormToken),
-            );
+            let scope = web::scope("/auth")
+                .app_data(app.state.clone())
+                .service(Endpoint::new("/register").post(account::register))
+                .service(Endpoint::new("/login").post(account::login))
+                .service(Endpoint::new("/token").post(token::token))
+                .service(Endpoint::new("/logout").post(sessions::log_out))
+                .service(Endpoint::new("/me").get(account::me).post(account::me))
+                .service(Endpoint::new("/verify").get(account::verify))
+                .service(Endpoint::new("/sessions").get(sessions::list))
+                .service(Endpoint::new("/sessions/{id}").delete(sessions::end));
+            config.service(app.tokens.guard(scope));
         }
     }
 
@@ -128,13 +105,13 @@ impl App {
         let public = self.public_routes();
         let readiness = Readiness { database: self.database.clone() };
         let service = Service::start(&self.config.server, listener, move |config| {
-            config.configure(public.clone()).configure(health::routes(readiness.clone())).service(
-                web::scope("/internal")
-                    .app_data(app.state.clone())
-                    .app_data(app.verifier.clone())
-                    .app_data(app.bearer.clone())
-                    .service(Endpoint::new("/user-events").post(events::take)),
-            );
+            let internal = web::scope("/internal")
+                .app_data(app.state.clone())
+                .service(Endpoint::new("/user-events").post(events::take));
+            config
+                .configure(public.clone())
+                .configure(health::routes(readiness.clone()))
+                .service(app.tokens.guard(internal));
         })
         .map_err(|cause| StartError::Unavailable(cause.to_string()))?;
         let state = self.state.clone();

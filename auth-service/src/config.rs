@@ -3,13 +3,14 @@
 use std::{collections::BTreeMap, path::PathBuf};
 
 use serde::{Deserialize, Serialize};
-use service_kit::peer::INTERNAL_SCOPE;
 use service_kit::{
-    ConfigError, Secret,
+    Clock, ConfigError, Secret,
     boot::ServiceConfiguration,
     config::{Configuration, DatabaseConfig, LogConfig, ServerConfig, key_ring, list, optional_path, optional_secret},
+    peer::INTERNAL_SCOPE,
+    tokens::TokenAcceptance,
 };
-use shared_claims::{KeyRing, actix::Sources};
+use shared_claims::KeyRing;
 
 use crate::domain::{RefreshKeys, RoleScopes, SessionPolicy};
 
@@ -128,9 +129,10 @@ impl Config {
         ))
     }
 
-    /// Where access tokens are read from.
-    pub fn sources(&self) -> Result<Sources, ConfigError> {
-        Sources::from_names(&self.tokens.sources).map_err(|cause| ConfigError::new("tokens.sources", cause))
+    /// The access tokens that it takes itself.
+    pub fn token_acceptance(&self, clock: Clock) -> Result<TokenAcceptance, ConfigError> {
+        let TokensConfig { issuer, leeway_seconds, sources, .. } = &self.tokens;
+        TokenAcceptance::new(self.key_ring()?, issuer, crate::app::NAME, *leeway_seconds, sources, clock)
     }
 
     /// The scopes that roles give.
@@ -168,9 +170,8 @@ impl Configuration for Config {
     fn validate(&self) -> Result<(), ConfigError> {
         self.server.validate()?;
         self.database.validate()?;
-        self.key_ring()?;
+        self.token_acceptance(Clock::system())?;
         self.refresh_keys()?;
-        self.sources()?;
         self.role_scopes()?;
         let bounds = |key: &str, value: u32, least: u32, most: u32| {
             if (least..=most).contains(&value) {

@@ -20,6 +20,9 @@ pub const INVALID_CREDENTIALS: Code = Code::new(StatusCode::UNAUTHORIZED, "inval
 /// The password is right, but the account has been disabled.
 pub const ACCOUNT_DISABLED: Code = Code::new(StatusCode::FORBIDDEN, "account_disabled", "Account disabled");
 
+/// All of them.
+pub const ALL: &[Code] = &[EMAIL_TAKEN, USERNAME_TAKEN, INVALID_CREDENTIALS, ACCOUNT_DISABLED];
+
 /// What user-service may answer a registration with that is the client's to see.
 pub(crate) const REGISTRATION: &[Code] = &[EMAIL_TAKEN, USERNAME_TAKEN, VALIDATION_FAILED, OVERLOADED];
 /// What user-service may answer a log-in with that is the client's to see.

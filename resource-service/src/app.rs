@@ -2,19 +2,16 @@
 
 use std::{net::TcpListener, sync::Arc};
 
-use actix_web::{middleware::Condition, web};
+use actix_web::web;
 use diesel_migrations::{EmbeddedMigrations, embed_migrations};
 use service_kit::{
-    Clock, ConfigError, Service,
-    config::ServerConfig,
+    Clock, Service,
+    config::{Configuration as _, ServerConfig},
     db::{Database, Migrations},
     health::{self, Readiness},
     http::Endpoint,
     server::{StartError, open_database},
-};
-use shared_claims::{
-    Verifier,
-    actix::{BearerConfig, FormToken, Sources},
+    tokens::TokenAcceptance,
 };
 
 use crate::{
@@ -36,61 +33,38 @@ pub struct App {
 struct Inner {
     server: ServerConfig,
     database: Database,
-    verifier: web::Data<Verifier>,
-    sources: Sources,
+    tokens: TokenAcceptance,
     state: web::Data<State>,
 }
 
 impl App {
     /// Opens the database, brings its schema up to date and reads the keys. Nothing listens yet.
     pub fn new(config: Config, clock: Clock) -> Result<Self, StartError> {
-        let sources = config.token_sources()?;
-        let token_clock = clock.clone();
-        let verifier = Verifier::builder(config.key_ring()?)
-            .issuer(&config.tokens.issuer)
-            .audience(&config.tokens.audience)
-            .leeway_seconds(config.tokens.leeway_seconds)
-            .clock(Arc::new(move || token_clock.now().as_seconds()))
-            .build()
-            .map_err(|cause| ConfigError::new("tokens", cause))?;
+        config.validate()?;
+        let tokens = config.tokens.acceptance(clock.clone())?;
         let database = open_database(&config.database, MIGRATIONS)?;
         let state =
             State { persons: Persons::new(database.clone()), clock, spool_directory: config.persons.spool_directory };
-        Ok(Self {
-            inner: Arc::new(Inner {
-                server: config.server,
-                database,
-                verifier: web::Data::new(verifier),
-                sources,
-                state: web::Data::new(state),
-            }),
-        })
+        Ok(Self { inner: Arc::new(Inner { server: config.server, database, tokens, state: web::Data::new(state) }) })
     }
 
     /// Adds the paths that clients may reach, each with what its handlers need.
     pub fn public_routes(&self) -> impl Fn(&mut web::ServiceConfig) + Clone + Send + 'static + use<> {
         let inner = self.inner.clone();
         move |config| {
-            let bearer = BearerConfig::default()
-                .sources(inner.sources)
-                .on_reject(|rejection, _| service_kit::Error::from(rejection).into());
-            config.service(
-                web::scope("/persons")
-                    .wrap(Condition::new(inner.sources.form, FormToken))
-                    .app_data(inner.verifier.clone())
-                    .app_data(bearer)
-                    .app_data(inner.state.clone())
-                    .service(Endpoint::new("").get(persons::list).post(persons::create))
-                    .service(Endpoint::new("/import").post(import::import))
-                    .service(Endpoint::new("/export").get(export::export))
-                    .service(
-                        Endpoint::new("/{id}")
-                            .get(persons::read)
-                            .put(persons::replace)
-                            .patch(persons::change)
-                            .delete(persons::delete),
-                    ),
-            );
+            let scope = web::scope("/persons")
+                .app_data(inner.state.clone())
+                .service(Endpoint::new("").get(persons::list).post(persons::create))
+                .service(Endpoint::new("/import").post(import::import))
+                .service(Endpoint::new("/export").get(export::export))
+                .service(
+                    Endpoint::new("/{id}")
+                        .get(persons::read)
+                        .put(persons::replace)
+                        .patch(persons::change)
+                        .delete(persons::delete),
+                );
+            config.service(inner.tokens.guard(scope));
         }
     }
 

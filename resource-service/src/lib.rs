@@ -13,6 +13,6 @@ mod storage;
 
 pub use self::{
     app::{App, build},
-    config::{Config, PersonsConfig, TokensConfig},
+    config::{Config, PersonsConfig},
     error::PERSON_EXISTS,
 };

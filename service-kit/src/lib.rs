@@ -14,6 +14,7 @@ pub mod log;
 pub mod peer;
 pub mod problem;
 pub mod server;
+pub mod tokens;
 pub mod validate;
 
 pub use clock::{Clock, Timestamp};

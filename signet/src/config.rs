@@ -122,6 +122,14 @@ impl UpConfig {
     /// The configuration of each service of the stack.
     pub fn for_stack(&self, data_dir: &Path) -> StackConfig {
         let Self { tokens, .. } = self;
+        let taken_by = |audience: &str| service_kit::tokens::TokensConfig {
+            secret: tokens.secret.clone(),
+            jwks_file: tokens.jwks_file.clone(),
+            issuer: tokens.issuer.clone(),
+            audience: audience.to_owned(),
+            sources: tokens.sources.clone(),
+            leeway_seconds: tokens.leeway_seconds,
+        };
         StackConfig {
             origin: self.server.clone(),
             auth: auth_service::Config {
@@ -141,14 +149,7 @@ impl UpConfig {
                 server: self.own_port(),
                 database: self.database_of("user", data_dir),
                 log: self.log,
-                tokens: user_service::TokensConfig {
-                    secret: tokens.secret.clone(),
-                    jwks_file: tokens.jwks_file.clone(),
-                    issuer: tokens.issuer.clone(),
-                    audience: "user-service".to_owned(),
-                    sources: tokens.sources.clone(),
-                    leeway_seconds: tokens.leeway_seconds,
-                },
+                tokens: taken_by("user-service"),
                 services: user_service::ServicesConfig { auth_url: self.services.auth_url.clone() },
                 users: self.users.clone(),
                 passwords: self.passwords.clone(),
@@ -157,14 +158,7 @@ impl UpConfig {
             resource: resource_service::Config {
                 server: self.own_port(),
                 database: self.database_of("resource", data_dir),
-                tokens: resource_service::TokensConfig {
-                    secret: tokens.secret.clone(),
-                    jwks_file: tokens.jwks_file.clone(),
-                    issuer: tokens.issuer.clone(),
-                    audience: "resource-service".to_owned(),
-                    sources: tokens.sources.clone(),
-                    leeway_seconds: tokens.leeway_seconds,
-                },
+                tokens: taken_by("resource-service"),
                 persons: self.persons.clone(),
                 log: self.log,
             },

@@ -5,22 +5,20 @@ use std::{net::TcpListener, sync::Arc, time::Duration};
 use actix_web::web;
 use service_kit::{
     Clock, ConfigError, Service,
-    config::{Configuration as _, ServerConfig, key_ring},
+    config::{Configuration as _, ServerConfig},
     db::Database,
     health::{self, Readiness},
     http::Endpoint,
     peer::{Identity, Peer},
     server::{StartError, open_database},
+    tokens::TokenAcceptance,
 };
-use shared_claims::{
-    KeyRing, Signer, Verifier, VerifierBuilderError,
-    actix::{BearerConfig, FormToken},
-};
+use shared_claims::{KeyRing, Signer};
 use tokio::sync::Notify;
 
 use crate::{
     bootstrap::{self, BootstrapOutcome},
-    config::{Config, TokensConfig},
+    config::Config,
     domain::password::Scheme,
     hashing::HashingPool,
     outbox::Delivery,
@@ -39,8 +37,7 @@ const LEAST_SENSIBLE_COST: u32 = 10;
 pub struct App {
     server: ServerConfig,
     database: Database,
-    verifier: web::Data<Verifier>,
-    bearer: BearerConfig,
+    tokens: TokenAcceptance,
     state: web::Data<State>,
     auth_service: Arc<Peer>,
     outbox_filled: Arc<Notify>,
@@ -55,9 +52,8 @@ impl App {
         if config.passwords.cost < LEAST_SENSIBLE_COST {
             log::warn!("passwords.cost is {}: hashes of a cost below 10 are quickly guessed", config.passwords.cost);
         }
-        let ring = key_ring(config.tokens.secret.as_ref(), config.tokens.jwks_file.as_deref())?;
-        let verifier = verifier(&config.tokens, &ring, clock.clone())?;
-        let auth_service = auth_service(&config, &ring, clock.clone())?;
+        let tokens = config.tokens.acceptance(clock.clone())?;
+        let auth_service = auth_service(&config, &config.tokens.key_ring()?, clock.clone())?;
         let default_roles = config.users.roles()?;
 
         let database = open_database(&config.database, storage::MIGRATIONS)?;
@@ -72,14 +68,10 @@ impl App {
         .map_err(|cause| StartError::Unavailable(format!("the hashing threads cannot be started: {cause}")))?;
 
         let outbox_filled = Arc::new(Notify::new());
-        let bearer = BearerConfig::default()
-            .sources(config.tokens.sources()?)
-            .on_reject(|rejection, _| service_kit::Error::from(rejection).into());
         Ok(Self {
             server: config.server,
             database: database.clone(),
-            verifier: web::Data::new(verifier),
-            bearer,
+            tokens,
             state: web::Data::new(State {
                 database,
                 clock,
@@ -100,34 +92,27 @@ impl App {
 
     /// The paths for clients: all under `/users`, with everything they need.
     pub fn public_routes(&self) -> impl Fn(&mut web::ServiceConfig) + Clone + Send + 'static + use<> {
-        let (verifier, bearer, state) = (self.verifier.clone(), self.bearer.clone(), self.state.clone());
+        let (tokens, state) = (self.tokens.clone(), self.state.clone());
         move |config| {
-            config.service(
-                web::scope("/users")
-                    .app_data(verifier.clone())
-                    .app_data(bearer.clone())
-                    .app_data(state.clone())
-                    .service(Endpoint::new("").get(users::list).post(users::create))
-                    .service(Endpoint::new("/me").get(me::read).patch(me::change).delete(me::delete))
-                    .service(Endpoint::new("/me/password").put(me::change_password))
-                    .service(Endpoint::new("/{id}").get(users::read).patch(users::change).delete(users::delete))
-                    .wrap(FormToken),
-            );
+            let scope = web::scope("/users")
+                .app_data(state.clone())
+                .service(Endpoint::new("").get(users::list).post(users::create))
+                .service(Endpoint::new("/me").get(me::read).patch(me::change).delete(me::delete))
+                .service(Endpoint::new("/me/password").put(me::change_password))
+                .service(Endpoint::new("/{id}").get(users::read).patch(users::change).delete(users::delete));
+            config.service(tokens.guard(scope));
         }
     }
 
     /// The paths for other services: all under `/internal`.
     fn internal_routes(&self) -> impl Fn(&mut web::ServiceConfig) + Clone + Send + 'static + use<> {
-        let (verifier, bearer, state) = (self.verifier.clone(), self.bearer.clone(), self.state.clone());
+        let (tokens, state) = (self.tokens.clone(), self.state.clone());
         move |config| {
-            config.service(
-                web::scope("/internal")
-                    .app_data(verifier.clone())
-                    .app_data(bearer.clone())
-                    .app_data(state.clone())
-                    .service(Endpoint::new("/users").post(credentials::register))
-                    .service(Endpoint::new("/credentials/verify").post(credentials::verify)),
-            );
+            let scope = web::scope("/internal")
+                .app_data(state.clone())
+                .service(Endpoint::new("/users").post(credentials::register))
+                .service(Endpoint::new("/credentials/verify").post(credentials::verify));
+            config.service(tokens.guard(scope));
         }
     }
 
@@ -152,21 +137,6 @@ impl App {
 /// Wires the service and makes it listen.
 pub fn build(config: Config, listener: TcpListener, clock: Clock) -> Result<Service, StartError> {
     App::new(config, clock)?.start(listener)
-}
-
-fn verifier(config: &TokensConfig, ring: &KeyRing, clock: Clock) -> Result<Verifier, ConfigError> {
-    Verifier::builder(ring.clone())
-        .issuer(&config.issuer)
-        .audience(&config.audience)
-        .leeway_seconds(config.leeway_seconds)
-        .clock(Arc::new(move || clock.now().as_seconds()))
-        .build()
-        .map_err(|cause| match cause {
-            VerifierBuilderError::Issuer => ConfigError::new("tokens.issuer", "must be set"),
-            VerifierBuilderError::Audience => ConfigError::new("tokens.audience", "must be set"),
-            VerifierBuilderError::Leeway => ConfigError::new("tokens.leeway_seconds", "must be 30 at most"),
-            other => ConfigError::new("tokens", other),
-        })
 }
 
 fn auth_service(config: &Config, ring: &KeyRing, clock: Clock) -> Result<Peer, ConfigError> {

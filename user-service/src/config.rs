@@ -1,14 +1,12 @@
 //! The configuration of the service: every key of `config/default.toml`.
 
-use std::path::PathBuf;
-
 use serde::{Deserialize, Serialize};
 use service_kit::{
     ConfigError, Secret,
     boot::ServiceConfiguration,
-    config::{Configuration, DatabaseConfig, LogConfig, ServerConfig, list, optional_path, optional_secret},
+    config::{Configuration, DatabaseConfig, LogConfig, ServerConfig, list, optional_secret},
+    tokens::TokensConfig,
 };
-use shared_claims::actix::Sources;
 
 use crate::domain::{
     password::{COSTS, Password},
@@ -36,27 +34,6 @@ pub struct Config {
     pub passwords: PasswordsConfig,
     /// The first admin.
     pub bootstrap: BootstrapConfig,
-}
-
-/// The section `tokens`.
-#[derive(Clone, Debug, Deserialize, Serialize)]
-#[serde(deny_unknown_fields)]
-pub struct TokensConfig {
-    /// The common secret.
-    #[serde(default, deserialize_with = "optional_secret")]
-    pub secret: Option<Secret>,
-    /// A JWK Set instead of the common secret.
-    #[serde(default, deserialize_with = "optional_path")]
-    pub jwks_file: Option<PathBuf>,
-    /// The issuer that tokens must name.
-    pub issuer: String,
-    /// The service's own name.
-    pub audience: String,
-    /// Where tokens are looked for.
-    #[serde(deserialize_with = "list")]
-    pub sources: Vec<String>,
-    /// Seconds that clocks may differ by.
-    pub leeway_seconds: u64,
 }
 
 /// The section `services`.
@@ -112,7 +89,7 @@ impl Configuration for Config {
     fn validate(&self) -> Result<(), ConfigError> {
         self.server.validate()?;
         self.database.validate()?;
-        self.tokens.sources()?;
+        self.tokens.validate()?;
         self.users.roles()?;
         self.passwords.validate()?;
         self.bootstrap.admin().map(drop)
@@ -126,12 +103,6 @@ impl ServiceConfiguration for Config {
 
     fn log(&self) -> &LogConfig {
         &self.log
-    }
-}
-
-impl TokensConfig {
-    pub(crate) fn sources(&self) -> Result<Sources, ConfigError> {
-        Sources::from_names(&self.sources).map_err(|cause| ConfigError::new("tokens.sources", cause))
     }
 }
 

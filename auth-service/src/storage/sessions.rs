@@ -258,7 +258,7 @@ impl SessionStore {
             // within the replay window: the same outcome.
             Backend::Postgres => {
                 self.database
-                    .pipelined(async |connection| {
+                    .write_pipelined(async |connection| {
                         let statement = rotate!(&id, number, now, policy);
                         diesel_async::RunQueryDsl::get_result::<SessionRow>(statement, &mut &*connection)
                             .await
@@ -298,7 +298,7 @@ impl SessionStore {
             })?,
             Backend::Postgres => {
                 self.database
-                    .pipelined(async |connection| {
+                    .read_pipelined(async |connection| {
                         let query = sessions::table.find(&id).select(COLUMNS);
                         diesel_async::RunQueryDsl::first::<SessionRow>(query, &mut &*connection).await.optional()
                     })

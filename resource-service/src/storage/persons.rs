@@ -97,7 +97,9 @@ impl Persons {
                     .read_on_worker(|connection| Ok::<_, Error>(diesel::RunQueryDsl::load(query, connection)?))?,
                 Backend::Postgres => {
                     self.database
-                        .pipelined(async |connection| diesel_async::RunQueryDsl::load(query, &mut &*connection).await)
+                        .read_pipelined(async |connection| {
+                            diesel_async::RunQueryDsl::load(query, &mut &*connection).await
+                        })
                         .await?
                 }
             }
@@ -129,7 +131,7 @@ impl Persons {
             })?,
             Backend::Postgres => {
                 self.database
-                    .pipelined(async |connection| {
+                    .read_pipelined(async |connection| {
                         let query = persons::table.find(id).select(COLUMNS);
                         diesel_async::RunQueryDsl::get_result(query, &mut &*connection).await.optional()
                     })

@@ -6,7 +6,8 @@
 //!   databases. No more of these run at a time than there are pooled connections, and on SQLite one writer only, so
 //!   that nobody waits inside a thread.
 //! - [`Database::read_on_worker`]: SQLite, on the worker itself, for look-ups by key that take microseconds.
-//! - [`Database::pipelined`]: PostgreSQL, on the worker itself, on a connection that many requests share.
+//! - [`Database::read_pipelined`] and [`Database::write_pipelined`]: PostgreSQL, on the worker itself, on connections
+//!   that many requests share.
 
 mod error;
 mod migrate;
@@ -37,7 +38,10 @@ pub use self::{
     pipeline::PipelinedConnection,
     url::{DatabaseUrl, UrlError},
 };
-use self::{pipeline::Pipelines, pool::ConnectionSource};
+use self::{
+    pipeline::{Pipelines, Traffic},
+    pool::ConnectionSource,
+};
 use crate::{context, context::RequestContext, problem::Error};
 
 /// Which database is behind the URL.
@@ -74,8 +78,8 @@ struct Inner {
 impl Database {
     /// Opens the database and makes its first connection, so that a wrong URL is noticed at the start.
     ///
-    /// `pool_size` bounds the connections of [`Database::read`] and [`Database::write`]. A pipelined connection per
-    /// worker comes on top of that on PostgreSQL.
+    /// `pool_size` bounds the connections of [`Database::read`] and [`Database::write`]. On PostgreSQL a
+    /// worker's pipelined connections come on top of that: one for reads, up to four for changes.
     pub fn open(url: &DatabaseUrl, pool_size: u32, migrations: Migrations) -> Result<Self, StorageError> {
         static NEXT_ID: AtomicU64 = AtomicU64::new(0);
         let pool_size = pool_size.max(1);
@@ -220,10 +224,28 @@ impl Database {
         })
     }
 
-    /// Runs a query on one of this worker's pipelined PostgreSQL connections. If the connection turns out to be dead
-    /// the query is tried once more on a new one, so it must be one that may be repeated.
-    pub async fn pipelined<T>(
+    /// Reads by key on this worker's own PostgreSQL connection, which many requests share. If the connection turns out
+    /// to be dead the query is tried once more on a new one.
+    pub async fn read_pipelined<T>(
         &self,
+        query: impl AsyncFn(&PipelinedConnection) -> Result<T, diesel::result::Error>,
+    ) -> Result<T, StorageError> {
+        self.pipelined(Traffic::Reads, query).await
+    }
+
+    /// Runs a single statement that changes something on one of this worker's own PostgreSQL connections. If the
+    /// connection turns out to be dead the statement is tried once more on a new one, and the first try may have
+    /// succeeded, so it must be one that may be repeated.
+    pub async fn write_pipelined<T>(
+        &self,
+        statement: impl AsyncFn(&PipelinedConnection) -> Result<T, diesel::result::Error>,
+    ) -> Result<T, StorageError> {
+        self.pipelined(Traffic::Commits, statement).await
+    }
+
+    async fn pipelined<T>(
+        &self,
+        traffic: Traffic,
         query: impl AsyncFn(&PipelinedConnection) -> Result<T, diesel::result::Error>,
     ) -> Result<T, StorageError> {
         let pipelines = self
@@ -231,8 +253,8 @@ impl Database {
             .pipelines
             .as_ref()
             .ok_or_else(|| StorageError::Configuration("only PostgreSQL has pipelined connections".to_owned()))?;
-        match pipelines.run(self.inner.id, &query).await {
-            Err(StorageError::Unreachable(_)) => pipelines.run(self.inner.id, &query).await,
+        match pipelines.run(self.inner.id, traffic, &query).await {
+            Err(StorageError::Unreachable(_)) => pipelines.run(self.inner.id, traffic, &query).await,
             result => result,
         }
     }

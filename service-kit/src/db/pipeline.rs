@@ -22,8 +22,24 @@ pub type PipelinedConnection = AsyncPgConnection;
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
 
-/// More than one connection per worker, because a commit holds up what is queued behind it on its connection.
-const LANES_PER_WORKER: usize = 4;
+/// What a query does to those behind it on its connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Traffic {
+    /// Reads by key take microseconds: all of a worker's share one connection, so that under load one packet carries
+    /// many of them.
+    Reads,
+    /// A commit waits for the disk, and what is queued behind it waits too: a worker's spread over a few connections.
+    Commits,
+}
+
+impl Traffic {
+    const fn lanes_per_worker(self) -> usize {
+        match self {
+            Self::Reads => 1,
+            Self::Commits => 4,
+        }
+    }
+}
 
 /// Where the connections go, read from the same URL that libpq reads, `sslmode` and `sslrootcert` meaning the same.
 pub(super) struct PipelineTarget {
@@ -121,19 +137,20 @@ struct Lane {
     closed: Rc<Cell<bool>>,
 }
 
-/// The connections of one worker.
-struct Worker {
-    lanes: RefCell<Vec<Rc<Lane>>>,
+/// The connections of one worker for one kind of traffic.
+struct Lanes {
+    open: RefCell<Vec<Rc<Lane>>>,
+    most: usize,
     connecting: Mutex<()>,
 }
 
-impl Worker {
+impl Lanes {
     /// The lane with the least to do; `None` if another one should be made first.
     fn pick(&self) -> Option<Rc<Lane>> {
-        let mut lanes = self.lanes.borrow_mut();
+        let mut lanes = self.open.borrow_mut();
         lanes.retain(|lane| !lane.closed.get());
         let least = lanes.iter().min_by_key(|lane| lane.in_flight.get())?;
-        (least.in_flight.get() == 0 || lanes.len() >= LANES_PER_WORKER).then(|| least.clone())
+        (least.in_flight.get() == 0 || lanes.len() >= self.most).then(|| least.clone())
     }
 }
 
@@ -150,19 +167,24 @@ impl Pipelines {
     pub(super) async fn run<T>(
         &self,
         database_id: u64,
+        traffic: Traffic,
         query: &impl AsyncFn(&PipelinedConnection) -> Result<T, diesel::result::Error>,
     ) -> Result<T, StorageError> {
         thread_local! {
-            static WORKERS: RefCell<HashMap<u64, Rc<Worker>>> = RefCell::new(HashMap::new());
+            static WORKER: RefCell<HashMap<(u64, bool), Rc<Lanes>>> = RefCell::new(HashMap::new());
         }
-        let worker = WORKERS.with(|workers| {
-            workers
-                .borrow_mut()
-                .entry(database_id)
-                .or_insert_with(|| Rc::new(Worker { lanes: RefCell::default(), connecting: Mutex::new(()) }))
-                .clone()
+        let lanes = WORKER.with(|worker| {
+            let mut worker = worker.borrow_mut();
+            let lanes = worker.entry((database_id, traffic == Traffic::Reads)).or_insert_with(|| {
+                Rc::new(Lanes {
+                    open: RefCell::default(),
+                    most: traffic.lanes_per_worker(),
+                    connecting: Mutex::new(()),
+                })
+            });
+            lanes.clone()
         });
-        let lane = self.lane(&worker).await.map_err(StorageError::Unreachable)?;
+        let lane = self.lane(&lanes).await.map_err(StorageError::Unreachable)?;
         let result = {
             let _in_flight = InFlight::new(&lane);
             query(&lane.connection).await
@@ -178,18 +200,18 @@ impl Pipelines {
         }
     }
 
-    async fn lane(&self, worker: &Worker) -> anyhow::Result<Rc<Lane>> {
-        if let Some(lane) = worker.pick() {
+    async fn lane(&self, lanes: &Lanes) -> anyhow::Result<Rc<Lane>> {
+        if let Some(lane) = lanes.pick() {
             return Ok(lane);
         }
-        let _connecting = tokio::time::timeout(CONNECT_TIMEOUT, worker.connecting.lock())
+        let _connecting = tokio::time::timeout(CONNECT_TIMEOUT, lanes.connecting.lock())
             .await
             .map_err(|_| anyhow!("waiting for a connection took too long"))?;
-        if let Some(lane) = worker.pick() {
+        if let Some(lane) = lanes.pick() {
             return Ok(lane);
         }
         let lane = Rc::new(self.target.connect().await?);
-        worker.lanes.borrow_mut().push(lane.clone());
+        lanes.open.borrow_mut().push(lane.clone());
         Ok(lane)
     }
 }

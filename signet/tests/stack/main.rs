@@ -9,6 +9,7 @@
 mod changes;
 mod cli;
 mod configuration;
+mod documentation;
 mod first_start;
 mod helpers;
 mod origin;

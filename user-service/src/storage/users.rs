@@ -194,13 +194,29 @@ pub(crate) fn insert(db: &mut Db, user: &User, hash: &PasswordHash) -> Result<()
     diesel::insert_into(users::table)
         .values((UserRecord::from(user), users::password_hash.eq(hash.as_str())))
         .execute(db)
-        .map_err(write_error)?;
+        .map_err(|error| taken(db, user, write_error(error)))?;
     Ok(())
+}
+
+/// Of two taken names, tells the e-mail address first on both databases. SQLite checks the other one first.
+fn taken(db: &mut Db, user: &User, error: Error) -> Error {
+    if !matches!((&error, &*db), (Error::UsernameTaken, Db::Sqlite(_))) {
+        return error;
+    }
+    let others = users::table.filter(users::email.eq(user.email.to_string())).filter(users::id.ne(user.id.as_str()));
+    match diesel::select(diesel::dsl::exists(others)).get_result(db) {
+        Ok(true) => Error::EmailTaken,
+        Ok(false) => error,
+        Err(cause) => read_error(cause),
+    }
 }
 
 /// Writes a user who is held. Fails if the e-mail address or the user name is another one's.
 pub(crate) fn update(db: &mut Db, user: &User) -> Result<(), Error> {
-    diesel::update(users::table.find(user.id.as_str())).set(UserRecord::from(user)).execute(db).map_err(write_error)?;
+    diesel::update(users::table.find(user.id.as_str()))
+        .set(UserRecord::from(user))
+        .execute(db)
+        .map_err(|error| taken(db, user, write_error(error)))?;
     Ok(())
 }
 

@@ -144,11 +144,13 @@ on_both_databases! {
         let other = create("grace@example.com", "Grace").await.expect(StatusCode::CREATED);
         create("ADA@Example.COM", "somebody").await.refused(409, "email_taken");
         create("somebody@example.com", "ADA").await.refused(409, "username_taken");
+        create("ada@example.com", "ADA").await.refused(409, "email_taken");
 
         let path = format!("/users/{}", other["id"].as_str().unwrap());
         let change = |body: Value| app.patch(&path, &token, body);
         change(json!({ "email": "Ada@example.com" })).await.refused(409, "email_taken");
         change(json!({ "username": "aDa" })).await.refused(409, "username_taken");
+        change(json!({ "username": "aDa", "email": "ada@example.com" })).await.refused(409, "email_taken");
         let kept = change(json!({ "username": "GRACE" })).await.expect(StatusCode::OK);
         assert_eq!((&kept["username"], &kept["email"]), (&json!("GRACE"), &json!("grace@example.com")));
     }
