@@ -5,7 +5,7 @@ use std::{path::Path, process::ExitCode};
 use anyhow::{Context as _, anyhow};
 use service_kit::{
     Clock, ConfigError, Secret,
-    config::print,
+    config::{LogFormat, print},
     server::{StartError, termination},
 };
 use tokio::sync::Notify;
@@ -25,8 +25,6 @@ use crate::{
     stack::url_of,
 };
 
-/// A line per request would push the first screen off the terminal.
-const LOG_FILTER: &str = "info,access=warn";
 
 const SAMPLES: &[u8] = include_bytes!("../../demo/persons.csv");
 
@@ -36,7 +34,7 @@ pub(crate) fn run(place: &Place, options: UpOptions) -> Result<ExitCode, Failure
         output::print(print(&config)?.trim_end());
         return Ok(ExitCode::SUCCESS);
     }
-    service_kit::log::start(config.log.format, LOG_FILTER);
+    service_kit::log::start(config.log.format, default_filter(config.log.format));
     validate(&config, &place.data_dir)?;
     let data = DataDir::open(&place.data_dir)?;
     provide_secrets(&mut config, data.path())?;
@@ -175,4 +173,12 @@ async fn load_samples(config: &UpConfig, url: &str) -> Result<String, Failure> {
     let connection = Connection::with_token(url, &token, true)?;
     let report = persons::import_csv(&connection, SAMPLES).await?;
     Ok(report.summary_of_samples())
+}
+
+/// What is logged where `RUST_LOG` says nothing: the first screen says what there is to say to a person.
+const fn default_filter(format: LogFormat) -> &'static str {
+    match format {
+        LogFormat::Text => "warn,signet=info",
+        LogFormat::Json => service_kit::log::default_filter(format),
+    }
 }

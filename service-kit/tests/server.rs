@@ -1,0 +1,150 @@
+//! What every service does with a request, whatever its handlers do.
+#![allow(missing_docs, clippy::unwrap_used, reason = "a test fails by panicking, and its name says what it shows")]
+
+use std::{net::TcpListener, sync::Arc};
+
+use actix_web::{HttpResponse, error::ErrorInternalServerError, rt::task::JoinHandle, web};
+use reqwest::{Method, Response, StatusCode};
+use serde_json::Value;
+use service_kit::{
+    Service,
+    config::ServerConfig,
+    http::{Endpoint, Json},
+};
+use tokio::sync::Notify;
+
+struct Server {
+    url: String,
+    client: reqwest::Client,
+    stop: Arc<Notify>,
+    running: JoinHandle<()>,
+}
+
+impl Server {
+    fn start(routes: impl Fn(&mut web::ServiceConfig) + Clone + Send + 'static) -> Self {
+        let config = ServerConfig {
+            bind: "127.0.0.1:0".parse().unwrap(),
+            trusted_proxies: Vec::new(),
+            cors_origins: Vec::new(),
+            workers: 1,
+            shutdown_timeout_seconds: 5,
+        };
+        let service = Service::start(&config, TcpListener::bind(config.bind).unwrap(), routes).unwrap();
+        let url = format!("http://{}", service.address());
+        let stop = Arc::new(Notify::new());
+        let stopped = stop.clone();
+        let running =
+            actix_web::rt::spawn(async move { service.run_until(async { stopped.notified().await }).await.unwrap() });
+        Self { url, client: reqwest::Client::builder().no_proxy().build().unwrap(), stop, running }
+    }
+
+    async fn send(&self, method: Method, path: &str) -> Response {
+        self.client.request(method, format!("{}{path}", self.url)).send().await.unwrap()
+    }
+
+    async fn stop(self) {
+        self.stop.notify_one();
+        self.running.await.unwrap();
+    }
+}
+
+async fn problem(response: Response, status: StatusCode, code: &str) -> Value {
+    assert_eq!(response.status(), status);
+    assert_eq!(response.headers()["content-type"], "application/problem+json");
+    let id = response.headers()["x-request-id"].to_str().unwrap().to_owned();
+    let body: Value = response.json().await.unwrap();
+    assert_eq!(body["code"], code);
+    assert_eq!(body["request_id"], id);
+    body
+}
+
+async fn fine() -> HttpResponse {
+    HttpResponse::Ok().body("fine")
+}
+
+#[actix_web::test]
+async fn a_panic_is_a_500_and_the_worker_lives() {
+    async fn panic() -> HttpResponse {
+        panic!("the password is hunter2")
+    }
+    let server = Server::start(|config| {
+        config.service(Endpoint::new("/panic").get(panic)).service(Endpoint::new("/fine").get(fine));
+    });
+    for _ in 0..3 {
+        let body =
+            problem(server.send(Method::GET, "/panic").await, StatusCode::INTERNAL_SERVER_ERROR, "internal").await;
+        assert!(!body.to_string().contains("hunter2"));
+    }
+    assert_eq!(server.send(Method::GET, "/fine").await.status(), StatusCode::OK);
+    server.stop().await;
+}
+
+#[actix_web::test]
+async fn a_failure_that_the_framework_words_itself_becomes_a_problem() {
+    async fn fail() -> Result<HttpResponse, actix_web::Error> {
+        Err(ErrorInternalServerError("the table users has no column hunter2"))
+    }
+    async fn number(path: web::Path<u32>) -> String {
+        path.to_string()
+    }
+    let server = Server::start(|config| {
+        config.service(Endpoint::new("/fail").get(fail)).service(Endpoint::new("/number/{n}").get(number));
+    });
+    let body = problem(server.send(Method::GET, "/fail").await, StatusCode::INTERNAL_SERVER_ERROR, "internal").await;
+    assert!(!body.to_string().contains("hunter2"));
+    problem(server.send(Method::GET, "/number/x").await, StatusCode::NOT_FOUND, "not_found").await;
+    problem(server.send(Method::GET, "/nowhere").await, StatusCode::NOT_FOUND, "not_found").await;
+    server.stop().await;
+}
+
+#[actix_web::test]
+async fn head_answers_like_get_and_other_methods_are_refused_with_allow() {
+    let server = Server::start(|config| {
+        config.service(Endpoint::new("/thing").get(fine).delete(fine));
+    });
+    let head = server.send(Method::HEAD, "/thing").await;
+    assert_eq!((head.status(), head.headers()["content-length"].to_str().unwrap()), (StatusCode::OK, "4"));
+    assert!(head.bytes().await.unwrap().is_empty());
+    let refused = server.send(Method::PUT, "/thing").await;
+    assert_eq!(refused.headers()["allow"], "GET, HEAD, DELETE");
+    problem(refused, StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed").await;
+    server.stop().await;
+}
+
+#[actix_web::test]
+async fn json_that_is_cut_in_half_reaches_no_handler() {
+    async fn take(body: Json<Value>) -> web::Json<Value> {
+        web::Json(body.0)
+    }
+    let server = Server::start(|config| {
+        config.service(Endpoint::new("/take").post(take));
+    });
+    let cut = server.client.post(format!("{}/take", server.url)).header("content-type", "application/json");
+    let cut = cut.body(r#"{"a": [1, 2"#).send().await.unwrap();
+    problem(cut, StatusCode::BAD_REQUEST, "invalid_request").await;
+    server.stop().await;
+}
+
+#[actix_web::test]
+async fn a_request_in_flight_is_finished_when_the_service_stops() {
+    let (arrived, release) = (Arc::new(Notify::new()), Arc::new(Notify::new()));
+    let (seen, go) = (arrived.clone(), release.clone());
+    let server = Server::start(move |config| {
+        let (seen, go) = (seen.clone(), go.clone());
+        config.service(Endpoint::new("/slow").get(move || {
+            let (seen, go) = (seen.clone(), go.clone());
+            async move {
+                seen.notify_one();
+                go.notified().await;
+                "finished"
+            }
+        }));
+    });
+    let request = server.client.get(format!("{}/slow", server.url));
+    let answer = actix_web::rt::spawn(async move { request.send().await.unwrap().text().await.unwrap() });
+    arrived.notified().await;
+    server.stop.notify_one();
+    release.notify_one();
+    assert_eq!(answer.await.unwrap(), "finished");
+    server.running.await.unwrap();
+}
