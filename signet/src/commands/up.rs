@@ -25,7 +25,6 @@ use crate::{
     stack::url_of,
 };
 
-
 const SAMPLES: &[u8] = include_bytes!("../../demo/persons.csv");
 
 pub(crate) fn run(place: &Place, options: UpOptions) -> Result<ExitCode, Failure> {
