@@ -150,7 +150,7 @@ pub enum Started {
     Stale,
 }
 
-/// The step of CONTRACT's refresh line, rows one and three, as one compare-and-set that both databases run as a single
+/// The step of a session's line of refresh tokens, as one compare-and-set that both databases run as a single
 /// statement: it succeeds for whoever presents the newest number, and for the number before it when the replay window
 /// is over. Everybody else finds no row.
 macro_rules! rotate {

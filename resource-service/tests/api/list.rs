@@ -30,7 +30,7 @@ impl Known {
         }
     }
 
-    /// The order that the contract asks for: by code point, those without an age first, ties by id.
+    /// The order that both databases must keep: by code point, those without an age first, ties by id.
     fn compare(&self, other: &Self, sort: &str) -> Ordering {
         let key = match sort.trim_start_matches('-') {
             "id" => Ordering::Equal,
