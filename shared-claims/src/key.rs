@@ -73,6 +73,15 @@ impl KeyRing {
         self.keys.iter().map(|key| key.kid.as_str())
     }
 
+    /// Fails if the first key may not sign.
+    pub fn check_can_sign(&self) -> Result<(), KeyError> {
+        match self.keys() {
+            [first, ..] if first.may_sign() => Ok(()),
+            [first, ..] => Err(KeyError::of(KeyErrorKind::CannotSign, first.id())),
+            [] => Err(KeyError::new(KeyErrorKind::Empty)),
+        }
+    }
+
     pub(crate) fn keys(&self) -> &[Key] {
         &self.keys
     }

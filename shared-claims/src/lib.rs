@@ -84,6 +84,7 @@
 //! # Features
 //!
 //! - `actix`: the extractor and the middleware for actix-web.
+//! - `feed`: tokens die before they expire, because the verifier follows auth-service's feed of revocations.
 //!
 //! [RFC 9068]: https://www.rfc-editor.org/rfc/rfc9068
 
@@ -92,16 +93,20 @@ mod error;
 mod json;
 mod jws;
 mod key;
+mod ring;
 mod secret;
 mod signer;
 mod verifier;
 
 #[cfg(feature = "actix")]
 pub mod actix;
+#[cfg(feature = "feed")]
+pub mod feed;
 
 pub use claims::Claims;
 pub use error::{Error, ErrorKind};
 pub use jws::MAX_TOKEN_BYTES;
 pub use key::{KeyError, KeyErrorKind, KeyRing};
+pub use ring::LiveKeyRing;
 pub use signer::Signer;
 pub use verifier::{Verifier, VerifierBuilder, VerifierBuilderError};

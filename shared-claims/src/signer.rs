@@ -8,24 +8,30 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use crate::claims::Claims;
 use crate::error::{Error, ErrorKind};
 use crate::jws::MAX_TOKEN_BYTES;
-use crate::key::{Key, KeyError, KeyErrorKind, KeyRing};
+use crate::key::{Key, KeyError, KeyRing};
+use crate::ring::LiveKeyRing;
 
 /// Signs access tokens with the first key of a ring.
 ///
 /// The header is `{"alg":"HS256","typ":"at+jwt","kid":"…"}`, and signing the same claims twice gives the same token.
 #[derive(Clone)]
 pub struct Signer {
-    ring: KeyRing,
+    ring: LiveKeyRing,
 }
 
 impl Signer {
     /// Fails if the first key of the ring may not sign.
     pub fn new(ring: &KeyRing) -> Result<Self, KeyError> {
-        match ring.keys() {
-            [first, ..] if first.may_sign() => Ok(Self { ring: ring.clone() }),
-            [first, ..] => Err(KeyError::of(KeyErrorKind::CannotSign, first.id())),
-            [] => Err(KeyError::new(KeyErrorKind::Empty)),
-        }
+        Self::live(&ring.clone().into())
+    }
+
+    /// A signer that goes over to another key as soon as the ring is replaced.
+    ///
+    /// Fails if the first key of the ring may not sign. A later ring is for whoever replaces it to check, with
+    /// [`KeyRing::check_can_sign`]; without a key that may sign, [`Signer::sign`] fails.
+    pub fn live(ring: &LiveKeyRing) -> Result<Self, KeyError> {
+        ring.load().check_can_sign()?;
+        Ok(Self { ring: ring.clone() })
     }
 
     /// The token for these claims.
@@ -34,7 +40,8 @@ impl Signer {
     /// 2^53 - 1, or a token longer than [`MAX_TOKEN_BYTES`].
     pub fn sign(&self, claims: &Claims) -> Result<String, Error> {
         claims.check_issuable()?;
-        let key = self.key()?;
+        let ring = self.ring.load();
+        let key = signing_key(&ring)?;
         let payload = serde_json::to_vec(claims).map_err(|_| Error::claims("the claims cannot be written as JSON"))?;
 
         let mut token = String::with_capacity(key.header().len() + payload.len() / 3 * 4 + 64);
@@ -49,14 +56,14 @@ impl Signer {
         }
         Ok(token)
     }
+}
 
-    fn key(&self) -> Result<&Key, Error> {
-        self.ring.keys().first().ok_or(Error::new(ErrorKind::Signing, "the key ring is empty"))
-    }
+fn signing_key(ring: &KeyRing) -> Result<&Key, Error> {
+    ring.keys().first().ok_or(Error::new(ErrorKind::Signing, "the key ring is empty"))
 }
 
 impl fmt::Debug for Signer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Signer").field("key", &self.ring.keys().first()).finish()
+        f.debug_struct("Signer").field("key", &self.ring.load().keys().first()).finish()
     }
 }

@@ -8,6 +8,7 @@ use crate::claims::Claims;
 use crate::error::{Error, ErrorKind};
 use crate::jws::{self, Compact, Header};
 use crate::key::{Key, KeyRing};
+use crate::ring::LiveKeyRing;
 
 /// The most that clocks may differ, in seconds; also the default.
 const MAX_LEEWAY_SECONDS: u64 = 30;
@@ -31,7 +32,7 @@ pub struct Verifier {
 }
 
 struct Inner {
-    ring: KeyRing,
+    ring: LiveKeyRing,
     issuer: String,
     audience: String,
     leeway_seconds: u64,
@@ -39,10 +40,10 @@ struct Inner {
 }
 
 impl Verifier {
-    /// Starts a verifier for tokens signed by any key of the ring.
-    pub fn builder(ring: KeyRing) -> VerifierBuilder {
+    /// Starts a verifier for tokens signed by any key of the ring, which may be one that is replaced later.
+    pub fn builder(ring: impl Into<LiveKeyRing>) -> VerifierBuilder {
         VerifierBuilder {
-            ring,
+            ring: ring.into(),
             issuer: String::new(),
             audience: String::new(),
             leeway_seconds: MAX_LEEWAY_SECONDS,
@@ -59,9 +60,10 @@ impl Verifier {
     pub fn verify_at(&self, token: &str, now: u64) -> Result<Claims, Error> {
         let jws = Compact::split(token)?;
         // A header that this ring's own signer wrote needs no parsing; any other is read with care.
-        let key = match self.inner.ring.by_own_header(jws.header) {
+        let ring = self.inner.ring.load();
+        let key = match ring.by_own_header(jws.header) {
             Some(key) => key,
-            None => self.key_for(&Header::read(&jws::decode(jws.header)?)?)?,
+            None => key_for(&ring, &Header::read(&jws::decode(jws.header)?)?)?,
         };
         let claims = Claims::read(&jws.verified_payload(key)?)?;
         self.check(&claims, now)?;
@@ -76,17 +78,6 @@ impl Verifier {
     /// The verifier's own name, which `aud` must hold.
     pub fn audience(&self) -> &str {
         &self.inner.audience
-    }
-
-    fn key_for(&self, header: &Header<'_>) -> Result<&Key, Error> {
-        if !header.typ.as_deref().is_some_and(is_access_token) {
-            return Err(Error::new(ErrorKind::Type, "the token's typ is not at+jwt"));
-        }
-        let unknown = |reason| Error::new(ErrorKind::UnknownKey, reason);
-        let kid = header.kid.as_deref().ok_or(unknown("the token's header names no key"))?;
-        let key = self.inner.ring.by_id(kid).ok_or(unknown("the token's header names an unknown key"))?;
-        header.permits(key)?;
-        Ok(key)
     }
 
     fn check(&self, claims: &Claims, now: u64) -> Result<(), Error> {
@@ -110,6 +101,17 @@ impl Verifier {
         }
         Ok(())
     }
+}
+
+fn key_for<'r>(ring: &'r KeyRing, header: &Header<'_>) -> Result<&'r Key, Error> {
+    if !header.typ.as_deref().is_some_and(is_access_token) {
+        return Err(Error::new(ErrorKind::Type, "the token's typ is not at+jwt"));
+    }
+    let unknown = |reason| Error::new(ErrorKind::UnknownKey, reason);
+    let kid = header.kid.as_deref().ok_or(unknown("the token's header names no key"))?;
+    let key = ring.by_id(kid).ok_or(unknown("the token's header names an unknown key"))?;
+    header.permits(key)?;
+    Ok(key)
 }
 
 impl fmt::Debug for Verifier {
@@ -137,7 +139,7 @@ fn system_clock() -> u64 {
 /// Sets up a [`Verifier`]. Issuer and audience must be given.
 #[must_use = "a builder does nothing until it is built"]
 pub struct VerifierBuilder {
-    ring: KeyRing,
+    ring: LiveKeyRing,
     issuer: String,
     audience: String,
     leeway_seconds: u64,
