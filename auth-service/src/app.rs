@@ -9,6 +9,7 @@ use service_kit::{
     db::Database,
     health::{self, Readiness},
     http::Endpoint,
+    keys::Keys,
     peer::{Identity, Peer},
     server::{Shutdown, StartError, open_database},
     tokens::TokenAcceptance,
@@ -42,6 +43,7 @@ pub struct App {
     config: Arc<Config>,
     database: Database,
     state: web::Data<State>,
+    keys: Keys,
     tokens: TokenAcceptance,
 }
 
@@ -49,10 +51,10 @@ impl App {
     /// Opens the database, brings its schema up to date, reads the keys.
     pub fn new(config: Config, clock: Clock) -> Result<Self, StartError> {
         config.validate()?;
-        let ring = config.key_ring()?;
-        let signer = Signer::new(&ring)
+        let keys = config.keys()?;
+        let signer = Signer::live(keys.ring())
             .map_err(|cause| service_kit::ConfigError::new("tokens.secret", format_args!("cannot sign: {cause}")))?;
-        let tokens = config.token_acceptance(clock.clone())?;
+        let tokens = config.token_acceptance(&keys, clock.clone())?;
         let identity =
             Identity { name: NAME, issuer: config.tokens.issuer.clone(), signer: signer.clone(), clock: clock.clone() };
         let peer = Peer::new(
@@ -78,7 +80,7 @@ impl App {
             users: Users::new(peer),
             clock,
         };
-        Ok(Self { config: Arc::new(config), database, state: web::Data::new(state), tokens })
+        Ok(Self { config: Arc::new(config), keys, database, state: web::Data::new(state), tokens })
     }
 
     /// What clients may call.
@@ -103,7 +105,7 @@ impl App {
     pub fn start(&self, listener: TcpListener) -> Result<Service, StartError> {
         let app = self.clone();
         let public = self.public_routes();
-        let readiness = Readiness { database: self.database.clone() };
+        let readiness = Readiness::new(self.database.clone(), self.keys.clone());
         let service = Service::start(&self.config.server, listener, move |config| {
             let internal = web::scope("/internal")
                 .app_data(app.state.clone())
@@ -114,8 +116,8 @@ impl App {
                 .service(app.tokens.guard(internal));
         })
         .map_err(|cause| StartError::Unavailable(cause.to_string()))?;
-        let state = self.state.clone();
-        Ok(service.with_task(move |shutdown| purge(state, shutdown)))
+        let (state, keys) = (self.state.clone(), self.keys.clone());
+        Ok(service.with_task(|shutdown| purge(state, shutdown)).with_task(|shutdown| keys.watch(shutdown)))
     }
 }
 

@@ -6,7 +6,8 @@ use serde::{Deserialize, Serialize};
 use service_kit::{
     Clock, ConfigError, Secret,
     boot::ServiceConfiguration,
-    config::{Configuration, DatabaseConfig, LogConfig, ServerConfig, key_ring, list, optional_path, optional_secret},
+    config::{Configuration, DatabaseConfig, LogConfig, ServerConfig, list, optional_path, optional_secret},
+    keys::{KeyUse, Keys},
     peer::INTERNAL_SCOPE,
     tokens::TokenAcceptance,
 };
@@ -95,9 +96,9 @@ pub struct ServicesConfig {
 }
 
 impl Config {
-    /// The ring of keys for access tokens.
-    pub fn key_ring(&self) -> Result<KeyRing, ConfigError> {
-        key_ring(self.tokens.secret.as_ref(), self.tokens.jwks_file.as_deref())
+    /// The keys for access tokens; the first can sign.
+    pub fn keys(&self) -> Result<Keys, ConfigError> {
+        Keys::load(self.tokens.secret.as_ref(), self.tokens.jwks_file.as_deref(), KeyUse::Sign)
     }
 
     /// The ring of keys for refresh tokens.
@@ -130,9 +131,9 @@ impl Config {
     }
 
     /// The access tokens that it takes itself.
-    pub fn token_acceptance(&self, clock: Clock) -> Result<TokenAcceptance, ConfigError> {
+    pub fn token_acceptance(&self, keys: &Keys, clock: Clock) -> Result<TokenAcceptance, ConfigError> {
         let TokensConfig { issuer, leeway_seconds, sources, .. } = &self.tokens;
-        TokenAcceptance::new(self.key_ring()?, issuer, crate::app::NAME, *leeway_seconds, sources, clock)
+        TokenAcceptance::new(keys, issuer, crate::app::NAME, *leeway_seconds, sources, clock)
     }
 
     /// The scopes that roles give.
@@ -170,7 +171,7 @@ impl Configuration for Config {
     fn validate(&self) -> Result<(), ConfigError> {
         self.server.validate()?;
         self.database.validate()?;
-        self.token_acceptance(Clock::system())?;
+        self.token_acceptance(&self.keys()?, Clock::system())?;
         self.refresh_keys()?;
         self.role_scopes()?;
         let bounds = |key: &str, value: u32, least: u32, most: u32| {

@@ -10,6 +10,7 @@ use service_kit::{
     db::{Database, Migrations},
     health::{self, Readiness},
     http::Endpoint,
+    keys::Keys,
     server::{StartError, open_database},
     tokens::TokenAcceptance,
 };
@@ -33,6 +34,7 @@ pub struct App {
 struct Inner {
     server: ServerConfig,
     database: Database,
+    keys: Keys,
     tokens: TokenAcceptance,
     state: web::Data<State>,
 }
@@ -41,11 +43,14 @@ impl App {
     /// Opens the database, brings its schema up to date and reads the keys. Nothing listens yet.
     pub fn new(config: Config, clock: Clock) -> Result<Self, StartError> {
         config.validate()?;
-        let tokens = config.tokens.acceptance(clock.clone())?;
+        let keys = config.tokens.keys()?;
+        let tokens = config.tokens.acceptance(&keys, clock.clone())?;
         let database = open_database(&config.database, MIGRATIONS)?;
         let state =
             State { persons: Persons::new(database.clone()), clock, spool_directory: config.persons.spool_directory };
-        Ok(Self { inner: Arc::new(Inner { server: config.server, database, tokens, state: web::Data::new(state) }) })
+        Ok(Self {
+            inner: Arc::new(Inner { server: config.server, database, keys, tokens, state: web::Data::new(state) }),
+        })
     }
 
     /// Adds the paths that clients may reach, each with what its handlers need.
@@ -71,11 +76,13 @@ impl App {
     /// Serves all paths, the public ones and those on its own port only, on a listener.
     pub fn start(&self, listener: TcpListener) -> Result<Service, StartError> {
         let public = self.public_routes();
-        let readiness = Readiness { database: self.inner.database.clone() };
-        Service::start(&self.inner.server, listener, move |config| {
+        let readiness = Readiness::new(self.inner.database.clone(), self.inner.keys.clone());
+        let service = Service::start(&self.inner.server, listener, move |config| {
             config.configure(&public).configure(health::routes(readiness.clone()));
         })
-        .map_err(|cause| StartError::Unavailable(format!("the server cannot be started: {cause}")))
+        .map_err(|cause| StartError::Unavailable(format!("the server cannot be started: {cause}")))?;
+        let keys = self.inner.keys.clone();
+        Ok(service.with_task(|shutdown| keys.watch(shutdown)))
     }
 }
 

@@ -345,32 +345,6 @@ impl TryFrom<String> for LogFormat {
     }
 }
 
-/// Reads the ring of keys that the configuration names: one common secret, or a JWK Set file.
-pub fn key_ring(secret: Option<&Secret>, jwks_file: Option<&Path>) -> Result<shared_claims::KeyRing, ConfigError> {
-    match (secret, jwks_file) {
-        (Some(secret), None) => shared_claims::KeyRing::from_secret(secret.expose().as_bytes())
-            .map_err(|cause| ConfigError::new("tokens.secret", format_args!("cannot be taken: {cause}"))),
-        (None, Some(path)) => {
-            let text = Zeroizing::new(fs::read(path).map_err(|cause| {
-                ConfigError::new(
-                    "tokens.jwks_file",
-                    format_args!("names {}, which cannot be read: {cause}", path.display()),
-                )
-            })?);
-            shared_claims::KeyRing::from_jwk_set(&text).map_err(|cause| {
-                ConfigError::new("tokens.jwks_file", format_args!("names {}: {cause}", path.display()))
-            })
-        }
-        (Some(_), Some(_)) => {
-            Err(ConfigError::new("tokens.jwks_file", "and tokens.secret are both set: keep one of them"))
-        }
-        (None, None) => Err(ConfigError::new(
-            "tokens.secret",
-            "must be set: at least 32 bytes, the same for every service; `signet secret generate` makes one",
-        )),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use std::io::Write as _;

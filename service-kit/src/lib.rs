@@ -10,6 +10,7 @@ pub mod context;
 pub mod db;
 pub mod health;
 pub mod http;
+pub mod keys;
 pub mod log;
 pub mod peer;
 pub mod problem;

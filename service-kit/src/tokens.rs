@@ -11,13 +11,14 @@ use actix_web::{
 };
 use serde::{Deserialize, Serialize};
 use shared_claims::{
-    KeyRing, Verifier,
+    Verifier,
     actix::{BearerConfig, FormToken, Sources},
 };
 
 use crate::{
     Clock, Error, Secret,
-    config::{ConfigError, key_ring, list, optional_path, optional_secret},
+    config::{ConfigError, list, optional_path, optional_secret},
+    keys::{KeyUse, Keys},
 };
 
 /// The section `tokens` of a service that takes tokens and issues none to users.
@@ -42,19 +43,19 @@ pub struct TokensConfig {
 }
 
 impl TokensConfig {
-    /// The ring of keys that tokens are verified with, and service tokens signed.
-    pub fn key_ring(&self) -> Result<KeyRing, ConfigError> {
-        key_ring(self.secret.as_ref(), self.jwks_file.as_deref())
+    /// The keys that tokens are verified with and, where they can, service tokens signed.
+    pub fn keys(&self) -> Result<Keys, ConfigError> {
+        Keys::load(self.secret.as_ref(), self.jwks_file.as_deref(), KeyUse::Verify)
     }
 
     /// What the section asks for.
-    pub fn acceptance(&self, clock: Clock) -> Result<TokenAcceptance, ConfigError> {
-        TokenAcceptance::new(self.key_ring()?, &self.issuer, &self.audience, self.leeway_seconds, &self.sources, clock)
+    pub fn acceptance(&self, keys: &Keys, clock: Clock) -> Result<TokenAcceptance, ConfigError> {
+        TokenAcceptance::new(keys, &self.issuer, &self.audience, self.leeway_seconds, &self.sources, clock)
     }
 
     /// Checks the section.
     pub fn validate(&self) -> Result<(), ConfigError> {
-        self.acceptance(Clock::system()).map(drop)
+        self.acceptance(&self.keys()?, Clock::system()).map(drop)
     }
 }
 
@@ -69,7 +70,7 @@ pub struct TokenAcceptance {
 impl TokenAcceptance {
     /// Takes tokens of this issuer, for this audience, under one of these keys.
     pub fn new(
-        ring: KeyRing,
+        keys: &Keys,
         issuer: &str,
         audience: &str,
         leeway_seconds: u64,
@@ -83,7 +84,7 @@ impl TokenAcceptance {
         if audience.is_empty() {
             return Err(ConfigError::new("tokens.audience", "must be set"));
         }
-        let verifier = Verifier::builder(ring)
+        let verifier = Verifier::builder(keys.ring().clone())
             .issuer(issuer)
             .audience(audience)
             .leeway_seconds(leeway_seconds)

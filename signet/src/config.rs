@@ -6,9 +6,9 @@ use auth_service::config::{RefreshConfig, SessionsConfig};
 use serde::{Deserialize, Serialize};
 use service_kit::{
     ConfigError, Secret,
-    config::{Configuration, DatabaseConfig, LogConfig, ServerConfig, Sources, key_ring},
+    config::{Configuration, DatabaseConfig, LogConfig, ServerConfig, Sources},
+    keys::{KeyUse, Keys},
 };
-use shared_claims::KeyRing;
 
 use crate::{
     cli::Place,
@@ -114,9 +114,9 @@ impl UpConfig {
         }
     }
 
-    /// The ring of keys for access tokens.
-    pub(crate) fn key_ring(&self) -> Result<KeyRing, ConfigError> {
-        key_ring(self.tokens.secret.as_ref(), self.tokens.jwks_file.as_deref())
+    /// The keys for access tokens.
+    pub(crate) fn keys(&self) -> Result<Keys, ConfigError> {
+        Keys::load(self.tokens.secret.as_ref(), self.tokens.jwks_file.as_deref(), KeyUse::Sign)
     }
 
     /// The configuration of each service of the stack.

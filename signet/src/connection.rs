@@ -199,7 +199,7 @@ fn own_token(url: &Url, place: &Place, scope: &str) -> Result<String, Failure> {
 
 /// A short-lived client token with one scope, for every service of the stack.
 pub(crate) fn sign(configuration: &config::UpConfig, scope: &str) -> Result<String, Failure> {
-    let signer = Signer::new(&configuration.key_ring()?).context("the token cannot be signed")?;
+    let signer = Signer::live(configuration.keys()?.ring()).context("the token cannot be signed")?;
     let now = Clock::system().now().as_seconds();
     let claims = Claims {
         iss: configuration.tokens.issuer.clone(),

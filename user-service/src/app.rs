@@ -9,11 +9,11 @@ use service_kit::{
     db::Database,
     health::{self, Readiness},
     http::Endpoint,
+    keys::Keys,
     peer::{Identity, Peer},
     server::{StartError, open_database},
     tokens::TokenAcceptance,
 };
-use shared_claims::{KeyRing, Signer};
 use tokio::sync::Notify;
 
 use crate::{
@@ -37,6 +37,7 @@ const LEAST_SENSIBLE_COST: u32 = 10;
 pub struct App {
     server: ServerConfig,
     database: Database,
+    keys: Keys,
     tokens: TokenAcceptance,
     state: web::Data<State>,
     auth_service: Arc<Peer>,
@@ -52,8 +53,9 @@ impl App {
         if config.passwords.cost < LEAST_SENSIBLE_COST {
             log::warn!("passwords.cost is {}: hashes of a cost below 10 are quickly guessed", config.passwords.cost);
         }
-        let tokens = config.tokens.acceptance(clock.clone())?;
-        let auth_service = auth_service(&config, &config.tokens.key_ring()?, clock.clone())?;
+        let keys = config.tokens.keys()?;
+        let tokens = config.tokens.acceptance(&keys, clock.clone())?;
+        let auth_service = auth_service(&config, &keys, clock.clone())?;
         let default_roles = config.users.roles()?;
 
         let database = open_database(&config.database, storage::MIGRATIONS)?;
@@ -71,6 +73,7 @@ impl App {
         Ok(Self {
             server: config.server,
             database: database.clone(),
+            keys,
             tokens,
             state: web::Data::new(State {
                 database,
@@ -119,7 +122,7 @@ impl App {
     /// Serves everything on the service's own port, and delivers events beside it.
     pub fn start(&self, listener: TcpListener) -> Result<Service, StartError> {
         let (public, internal) = (self.public_routes(), self.internal_routes());
-        let readiness = Readiness { database: self.database.clone() };
+        let readiness = Readiness::new(self.database.clone(), self.keys.clone());
         let routes = move |config: &mut web::ServiceConfig| {
             config.configure(&public).configure(&internal).configure(health::routes(readiness.clone()));
         };
@@ -130,7 +133,8 @@ impl App {
         };
         let service = Service::start(&self.server, listener, routes)
             .map_err(|cause| StartError::Unavailable(format!("the server cannot be started: {cause}")))?;
-        Ok(service.with_task(|shutdown| delivery.run(shutdown)))
+        let keys = self.keys.clone();
+        Ok(service.with_task(|shutdown| delivery.run(shutdown)).with_task(|shutdown| keys.watch(shutdown)))
     }
 }
 
@@ -139,8 +143,8 @@ pub fn build(config: Config, listener: TcpListener, clock: Clock) -> Result<Serv
     App::new(config, clock)?.start(listener)
 }
 
-fn auth_service(config: &Config, ring: &KeyRing, clock: Clock) -> Result<Peer, ConfigError> {
-    let signer = Signer::new(ring).map_err(|cause| ConfigError::new("tokens.jwks_file", cause))?;
+fn auth_service(config: &Config, keys: &Keys, clock: Clock) -> Result<Peer, ConfigError> {
+    let signer = keys.signer().ok_or_else(|| ConfigError::new("tokens.jwks_file", "holds public keys only"))?;
     let identity = Identity { name: "user-service", issuer: config.tokens.issuer.clone(), signer, clock };
     Peer::new("auth-service", "services.auth_url", &config.services.auth_url, DELIVERY_TIMEOUT, identity)
 }
