@@ -14,14 +14,19 @@ use service_kit::{
     server::{Shutdown, StartError, open_database},
     tokens::TokenAcceptance,
 };
-use shared_claims::Signer;
+use shared_claims::{Signer, Verifier, feed::RevocationList};
 
 use crate::{
     Config,
     domain::SessionPolicy,
+    feed::Feed,
     issue::Issuer,
-    routes::{account, events, sessions, token},
-    storage::{MIGRATIONS, SessionStore},
+    routes::{
+        account, clients, events, introspect, keys,
+        metadata::{self, Metadata},
+        revocations, revoke, sessions, token,
+    },
+    storage::{ClientStore, MIGRATIONS, RevocationStore, SessionStore},
     users::Users,
 };
 
@@ -31,9 +36,18 @@ pub const NAME: &str = "auth-service";
 /// What the handlers share.
 pub(crate) struct State {
     pub(crate) sessions: SessionStore,
+    pub(crate) revocations: RevocationStore,
+    pub(crate) feed: Arc<Feed>,
+    /// No access token lives for longer.
+    pub(crate) longest_ttl_seconds: u64,
+    pub(crate) clients: ClientStore,
     pub(crate) policy: SessionPolicy,
     pub(crate) issuer: Issuer,
     pub(crate) users: Users,
+    /// For tokens that are asked about: signature and claims, while the database says whether they are revoked.
+    pub(crate) inspector: Verifier,
+    pub(crate) keys: Keys,
+    pub(crate) metadata: Metadata,
     pub(crate) clock: Clock,
 }
 
@@ -45,6 +59,8 @@ pub struct App {
     state: web::Data<State>,
     keys: Keys,
     tokens: TokenAcceptance,
+    /// What follows the host in the issuer; empty for nothing.
+    issuer_path: String,
 }
 
 impl App {
@@ -54,7 +70,8 @@ impl App {
         let keys = config.keys()?;
         let signer = Signer::live(keys.ring())
             .map_err(|cause| service_kit::ConfigError::new("tokens.secret", format_args!("cannot sign: {cause}")))?;
-        let tokens = config.token_acceptance(&keys, clock.clone())?;
+        let revoked = RevocationList::new();
+        let tokens = config.token_acceptance(&keys, revoked.clone(), clock.clone())?;
         let identity =
             Identity { name: NAME, issuer: config.tokens.issuer.clone(), signer: signer.clone(), clock: clock.clone() };
         let peer = Peer::new(
@@ -65,8 +82,15 @@ impl App {
             identity,
         )?;
         let database = open_database(&config.database, MIGRATIONS)?;
+        let longest_ttl_seconds = config.longest_ttl_seconds();
+        let (feed, revocations) =
+            Feed::open(&database, revoked, keys.ring().clone(), longest_ttl_seconds, clock.clone())?;
         let state = State {
-            sessions: SessionStore::new(database.clone()),
+            sessions: SessionStore::new(database.clone(), revocations.clone()),
+            clients: ClientStore::new(database.clone(), revocations.clone()),
+            revocations,
+            feed,
+            longest_ttl_seconds,
             policy: config.session_policy(),
             issuer: Issuer {
                 signer,
@@ -78,9 +102,13 @@ impl App {
                 clock: clock.clone(),
             },
             users: Users::new(peer),
+            inspector: config.inspector(&keys)?,
+            keys: keys.clone(),
+            metadata: Metadata::new(&config, &config.role_scopes()?.all()),
             clock,
         };
-        Ok(Self { config: Arc::new(config), keys, database, state: web::Data::new(state), tokens })
+        let issuer_path = config.issuer_url()?.path().trim_end_matches('/').to_owned();
+        Ok(Self { config: Arc::new(config), issuer_path, keys, database, state: web::Data::new(state), tokens })
     }
 
     /// What clients may call.
@@ -92,12 +120,23 @@ impl App {
                 .service(Endpoint::new("/register").post(account::register))
                 .service(Endpoint::new("/login").post(account::login))
                 .service(Endpoint::new("/token").post(token::token))
+                .service(Endpoint::new("/introspect").post(introspect::introspect))
+                .service(Endpoint::new("/revoke").post(revoke::revoke))
                 .service(Endpoint::new("/logout").post(sessions::log_out))
                 .service(Endpoint::new("/me").get(account::me).post(account::me))
                 .service(Endpoint::new("/verify").get(account::verify))
                 .service(Endpoint::new("/sessions").get(sessions::list))
                 .service(Endpoint::new("/sessions/{id}").delete(sessions::end));
-            config.service(app.tokens.guard(scope));
+            // An issuer with a path has its metadata at the well-known address with that path behind it (RFC 8414, 3.1).
+            let with_path = format!("/oauth-authorization-server{}", app.issuer_path);
+            let mut well_known = web::scope("/.well-known")
+                .app_data(app.state.clone())
+                .service(Endpoint::new("/oauth-authorization-server").get(metadata::authorization_server))
+                .service(Endpoint::new("/jwks.json").get(metadata::jwks));
+            if !app.issuer_path.is_empty() {
+                well_known = well_known.service(Endpoint::new(&with_path).get(metadata::authorization_server));
+            }
+            config.service(app.tokens.guard(scope)).service(well_known);
         }
     }
 
@@ -109,7 +148,11 @@ impl App {
         let service = Service::start(&self.config.server, listener, move |config| {
             let internal = web::scope("/internal")
                 .app_data(app.state.clone())
-                .service(Endpoint::new("/user-events").post(events::take));
+                .service(Endpoint::new("/user-events").post(events::take))
+                .service(Endpoint::new("/revocations").get(revocations::poll).post(revocations::revoke))
+                .service(Endpoint::new("/keys").get(keys::list))
+                .service(Endpoint::new("/clients").get(clients::list).post(clients::register))
+                .service(Endpoint::new("/clients/{id}").delete(clients::delete));
             config
                 .configure(public.clone())
                 .configure(health::routes(readiness.clone()))
@@ -117,7 +160,13 @@ impl App {
         })
         .map_err(|cause| StartError::Unavailable(cause.to_string()))?;
         let (state, keys) = (self.state.clone(), self.keys.clone());
-        Ok(service.with_task(|shutdown| purge(state, shutdown)).with_task(|shutdown| keys.watch(shutdown)))
+        let feed = || self.state.feed.clone();
+        Ok(service
+            .with_task(|shutdown| purge(state, shutdown))
+            .with_task(|shutdown| keys.watch(shutdown))
+            .with_task(|shutdown| feed().follow(shutdown))
+            .with_task(|shutdown| feed().let_go(shutdown))
+            .with_task(|shutdown| feed().tidy(shutdown)))
     }
 }
 

@@ -8,10 +8,10 @@ use service_kit::{
     boot::ServiceConfiguration,
     config::{Configuration, DatabaseConfig, LogConfig, ServerConfig, list, optional_path, optional_secret},
     keys::{KeyUse, Keys},
-    peer::INTERNAL_SCOPE,
-    tokens::TokenAcceptance,
+    peer::{INTERNAL_SCOPE, TOKEN_TTL_SECONDS},
+    tokens::{Expectations, TokenAcceptance, WhenFeedIsStale},
 };
-use shared_claims::KeyRing;
+use shared_claims::{KeyRing, Verifier, feed::RevocationList};
 
 use crate::domain::{RefreshKeys, RoleScopes, SessionPolicy};
 
@@ -59,6 +59,10 @@ pub struct TokensConfig {
     pub sources: Vec<String>,
     /// By how much other clocks may differ.
     pub leeway_seconds: u64,
+    /// What becomes of tokens when it is not known any more which are revoked.
+    pub when_feed_is_stale: WhenFeedIsStale,
+    /// Seconds without news of revocations after which that is so.
+    pub feed_stale_after_seconds: u64,
 }
 
 /// The section `refresh`.
@@ -130,10 +134,47 @@ impl Config {
         ))
     }
 
-    /// The access tokens that it takes itself.
-    pub fn token_acceptance(&self, keys: &Keys, clock: Clock) -> Result<TokenAcceptance, ConfigError> {
-        let TokensConfig { issuer, leeway_seconds, sources, .. } = &self.tokens;
-        TokenAcceptance::new(keys, issuer, crate::app::NAME, *leeway_seconds, sources, clock)
+    /// The access tokens that it takes itself; those that the list revokes are refused.
+    pub fn token_acceptance(
+        &self,
+        keys: &Keys,
+        revocations: RevocationList,
+        clock: Clock,
+    ) -> Result<TokenAcceptance, ConfigError> {
+        let tokens = &self.tokens;
+        let expectations = Expectations {
+            issuer: &tokens.issuer,
+            audience: crate::app::NAME,
+            leeway_seconds: tokens.leeway_seconds,
+            sources: &tokens.sources,
+            when_feed_is_stale: tokens.when_feed_is_stale,
+            feed_stale_after_seconds: tokens.feed_stale_after_seconds,
+        };
+        TokenAcceptance::new(keys, Some(revocations), expectations, clock)
+    }
+
+    /// Checks tokens as [`Config::token_acceptance`] does, but for their revocation, which is asked of the database.
+    pub fn inspector(&self, keys: &Keys) -> Result<Verifier, ConfigError> {
+        Verifier::builder(keys.ring().clone())
+            .issuer(&self.tokens.issuer)
+            .audience(crate::app::NAME)
+            .leeway_seconds(self.tokens.leeway_seconds)
+            .build()
+            .map_err(|cause| ConfigError::new("tokens.leeway_seconds", cause))
+    }
+
+    /// The issuer as the URL that the endpoints are under (RFC 8414, 2).
+    pub fn issuer_url(&self) -> Result<reqwest::Url, ConfigError> {
+        reqwest::Url::parse(&self.tokens.issuer)
+            .ok()
+            .filter(|url| matches!(url.scheme(), "http" | "https") && url.host().is_some())
+            .filter(|url| url.query().is_none() && url.fragment().is_none())
+            .ok_or_else(|| {
+                ConfigError::new(
+                    "tokens.issuer",
+                    "must be a URL such as https://id.example, without a query and a fragment",
+                )
+            })
     }
 
     /// The scopes that roles give.
@@ -151,6 +192,11 @@ impl Config {
                 "must be scopes with spaces between them, such as \"persons:read persons:write\"",
             )
         })
+    }
+
+    /// No token lives for longer: neither those that it issues nor those that services make for themselves.
+    pub fn longest_ttl_seconds(&self) -> u64 {
+        u64::from(self.tokens.access_ttl_seconds).max(TOKEN_TTL_SECONDS)
     }
 
     /// How sessions live.
@@ -171,7 +217,8 @@ impl Configuration for Config {
     fn validate(&self) -> Result<(), ConfigError> {
         self.server.validate()?;
         self.database.validate()?;
-        self.token_acceptance(&self.keys()?, Clock::system())?;
+        self.token_acceptance(&self.keys()?, RevocationList::new(), Clock::system())?;
+        self.issuer_url()?;
         self.refresh_keys()?;
         self.role_scopes()?;
         let bounds = |key: &str, value: u32, least: u32, most: u32| {

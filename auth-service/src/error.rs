@@ -11,6 +11,8 @@ use service_kit::{
     problem::codes::{OVERLOADED, VALIDATION_FAILED},
 };
 
+use crate::app::NAME;
+
 /// The e-mail address belongs to somebody already.
 pub const EMAIL_TAKEN: Code = Code::new(StatusCode::CONFLICT, "email_taken", "E-mail address taken");
 /// The user name belongs to somebody already.
@@ -28,7 +30,7 @@ pub(crate) const REGISTRATION: &[Code] = &[EMAIL_TAKEN, USERNAME_TAKEN, VALIDATI
 /// What user-service may answer a log-in with that is the client's to see.
 pub(crate) const LOGIN: &[Code] = &[INVALID_CREDENTIALS, ACCOUNT_DISABLED, VALIDATION_FAILED, OVERLOADED];
 
-/// A failure at the token endpoint (RFC 6749, 5.2).
+/// A failure at an OAuth endpoint (RFC 6749, 5.2).
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum OAuthError {
     /// A parameter is missing, repeated or malformed.
@@ -37,8 +39,14 @@ pub(crate) enum OAuthError {
     /// The credentials or the refresh token are not taken.
     #[error("{0}")]
     InvalidGrant(&'static str),
+    /// Nobody knows such a client, or this is not its secret, or there is none; which of them is not told.
+    #[error("The client is not known, or has not proved who it is.")]
+    InvalidClient,
+    /// The client has proved who it is, and may not do this.
+    #[error("{0}")]
+    UnauthorizedClient(&'static str),
     /// The grant type is not one that this server has.
-    #[error("This server takes the grant types password and refresh_token.")]
+    #[error("This server takes the grant types password, refresh_token and client_credentials.")]
     UnsupportedGrantType,
     /// More was asked for than may be granted.
     #[error("The scope is malformed, or exceeds what may be granted.")]
@@ -46,6 +54,17 @@ pub(crate) enum OAuthError {
     /// Anything that is not about the grant.
     #[error(transparent)]
     Other(#[from] Error),
+}
+
+impl OAuthError {
+    /// For a body that could not be read: a repeated parameter or one of a wrong type makes the request malformed
+    /// (RFC 6749, 5.2).
+    pub(crate) fn of_body(error: Error) -> Self {
+        match error {
+            Error::Validation(_) | Error::InvalidRequest(_) => Self::InvalidRequest(error.detail()),
+            other => Self::Other(other),
+        }
+    }
 }
 
 #[derive(Serialize)]
@@ -58,43 +77,50 @@ impl ResponseError for OAuthError {
     fn status_code(&self) -> StatusCode {
         match self {
             Self::Other(error) => error.code().status,
+            Self::InvalidClient => StatusCode::UNAUTHORIZED,
             _ => StatusCode::BAD_REQUEST,
         }
     }
 
     fn error_response(&self) -> HttpResponse {
-        let description = self.to_string();
-        let (status, error, description) = match self {
-            Self::InvalidRequest(_) => (StatusCode::BAD_REQUEST, "invalid_request", description),
-            Self::InvalidGrant(_) => (StatusCode::BAD_REQUEST, "invalid_grant", description),
-            Self::UnsupportedGrantType => (StatusCode::BAD_REQUEST, "unsupported_grant_type", description),
-            Self::InvalidScope => (StatusCode::BAD_REQUEST, "invalid_scope", description),
+        let status = self.status_code();
+        let mut response = HttpResponse::build(status);
+        response.insert_header((header::CACHE_CONTROL, "no-store"));
+        let mut description = self.to_string();
+        let name = match self {
+            Self::InvalidRequest(_) => "invalid_request",
+            Self::InvalidGrant(_) => "invalid_grant",
+            Self::InvalidClient => {
+                // Every 401 names a scheme (RFC 9110, 15.5.2), and this one is the scheme for clients.
+                response.insert_header((header::WWW_AUTHENTICATE, format!("Basic realm=\"{NAME}\"")));
+                "invalid_client"
+            }
+            Self::UnauthorizedClient(_) => "unauthorized_client",
+            Self::UnsupportedGrantType => "unsupported_grant_type",
+            Self::InvalidScope => "invalid_scope",
             Self::Other(error) => {
-                // A status of its own, and the name that RFC 6749, 4.1.2.1 has for it where there is one.
-                let status = error.code().status;
-                let name = match status {
-                    StatusCode::INTERNAL_SERVER_ERROR => "server_error",
-                    StatusCode::SERVICE_UNAVAILABLE => "temporarily_unavailable",
-                    _ => "invalid_request",
-                };
                 let problem = service_kit::problem::respond(error);
-                let mut response = HttpResponse::build(status);
-                if let Some(retry_after) = problem.headers().get(header::RETRY_AFTER) {
-                    response.insert_header((header::RETRY_AFTER, retry_after.clone()));
+                for name in [header::RETRY_AFTER, header::WWW_AUTHENTICATE] {
+                    if let Some(value) = problem.headers().get(&name) {
+                        response.insert_header((name, value.clone()));
+                    }
                 }
-                let description = if status == StatusCode::INTERNAL_SERVER_ERROR {
-                    "Something went wrong on our side.".to_owned()
-                } else {
-                    error.detail()
-                };
-                return response
-                    .insert_header((header::CACHE_CONTROL, "no-store"))
-                    .json(OAuthBody { error: name, error_description: &ascii(&description) });
+                description = error.detail();
+                match (error, status) {
+                    // The names of RFC 6750, 3.1.
+                    (Error::Token(_), StatusCode::UNAUTHORIZED) => "invalid_token",
+                    (Error::Token(_), StatusCode::FORBIDDEN) => "insufficient_scope",
+                    // The names of RFC 6749, 4.1.2.1.
+                    (_, StatusCode::INTERNAL_SERVER_ERROR) => {
+                        "Something went wrong on our side.".clone_into(&mut description);
+                        "server_error"
+                    }
+                    (_, StatusCode::SERVICE_UNAVAILABLE) => "temporarily_unavailable",
+                    _ => "invalid_request",
+                }
             }
         };
-        HttpResponse::build(status)
-            .insert_header((header::CACHE_CONTROL, "no-store"))
-            .json(OAuthBody { error, error_description: &ascii(&description) })
+        response.json(OAuthBody { error: name, error_description: &ascii(&description) })
     }
 }
 

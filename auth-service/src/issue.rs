@@ -1,4 +1,4 @@
-//! Makes the tokens of a session.
+//! Makes the tokens of sessions and of clients.
 
 use serde::Serialize;
 use serde_json::value::RawValue;
@@ -6,7 +6,7 @@ use service_kit::{Clock, Error, Timestamp};
 use shared_claims::{Claims, Signer};
 use uuid::Uuid;
 
-use crate::domain::{RefreshKeys, RefreshToken, RoleScopes, ScopeSet, Session, SessionId, Subject};
+use crate::domain::{Client, RefreshKeys, RefreshToken, RoleScopes, ScopeSet, Session, SessionId, Subject};
 
 /// What access tokens are made of, apart from the session.
 pub(crate) struct Issuer {
@@ -27,6 +27,8 @@ pub(crate) struct Grant<'a> {
     pub(crate) scope_limit: Option<&'a ScopeSet>,
     pub(crate) amr: &'a str,
     pub(crate) authenticated_at: Timestamp,
+    /// When the session ends whatever happens; no token of it lives longer.
+    pub(crate) ends_at: Timestamp,
     /// The number of the refresh token to go with it.
     pub(crate) number: i64,
 }
@@ -40,6 +42,7 @@ impl<'a> Grant<'a> {
             scope_limit: session.scope_limit.as_ref(),
             amr: &session.amr,
             authenticated_at: session.created_at,
+            ends_at: session.expires_at,
             number: session.current,
         }
     }
@@ -74,12 +77,14 @@ impl Issuer {
         let grantable = self.grantable(grant.subject, grant.scope_limit);
         let scope = requested.map_or(grantable.clone(), |requested| grantable.intersection(requested)).to_string();
         let now = self.clock.now().as_seconds();
+        let rest = grant.ends_at.as_seconds().saturating_sub(now);
+        let ttl_seconds = u32::try_from(rest).unwrap_or(u32::MAX).min(self.access_ttl_seconds);
         let claims = Claims {
             iss: self.name.clone(),
             sub: grant.subject.user_id.clone(),
             aud: self.audience.clone(),
             iat: now,
-            exp: now + u64::from(self.access_ttl_seconds),
+            exp: now + u64::from(ttl_seconds),
             nbf: None,
             jti: Uuid::now_v7().to_string(),
             sid: Some(grant.session.to_string()),
@@ -95,9 +100,35 @@ impl Issuer {
             user: None,
             access_token: self.signer.sign(&claims).map_err(Error::internal)?,
             token_type: "Bearer",
-            expires_in: self.access_ttl_seconds,
+            expires_in: ttl_seconds,
             refresh_token: Some(self.refresh_keys.encode(refresh_token)),
             scope,
+        })
+    }
+
+    /// An access token for a client itself (RFC 9068, 2.2: `sub` and `client_id` are the same), with a scope that it has
+    /// been found to be good for.
+    pub(crate) fn issue_to_client(&self, client: &Client, scope: &ScopeSet) -> Result<TokenResponse, Error> {
+        let now = self.clock.now().as_seconds();
+        let claims = Claims {
+            iss: self.name.clone(),
+            sub: client.id.as_str().to_owned(),
+            aud: self.audience.clone(),
+            iat: now,
+            exp: now + u64::from(self.access_ttl_seconds),
+            jti: Uuid::now_v7().to_string(),
+            scope: scope.to_string(),
+            ver: u64::try_from(client.version).ok(),
+            client_id: Some(client.id.as_str().to_owned()),
+            ..Claims::default()
+        };
+        Ok(TokenResponse {
+            user: None,
+            access_token: self.signer.sign(&claims).map_err(Error::internal)?,
+            token_type: "Bearer",
+            expires_in: self.access_ttl_seconds,
+            refresh_token: None,
+            scope: claims.scope,
         })
     }
 }

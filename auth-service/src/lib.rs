@@ -7,6 +7,7 @@ pub mod app;
 pub mod config;
 pub mod domain;
 pub mod error;
+mod feed;
 mod issue;
 mod routes;
 pub mod storage;

@@ -44,7 +44,7 @@ impl App {
     pub fn new(config: Config, clock: Clock) -> Result<Self, StartError> {
         config.validate()?;
         let keys = config.tokens.keys()?;
-        let tokens = config.tokens.acceptance(&keys, clock.clone())?;
+        let tokens = config.tokens.acceptance(&keys, None, clock.clone())?;
         let database = open_database(&config.database, MIGRATIONS)?;
         let state =
             State { persons: Persons::new(database.clone()), clock, spool_directory: config.persons.spool_directory };

@@ -23,7 +23,8 @@ shared_claims::scope! {
     pub Internal = "signet:internal";
 }
 
-const TOKEN_TTL_SECONDS: u64 = 120;
+/// How long a service token lives.
+pub const TOKEN_TTL_SECONDS: u64 = 120;
 
 /// Who we are to the other services.
 #[derive(Clone)]

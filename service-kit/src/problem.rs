@@ -384,6 +384,8 @@ impl ApiError for Error {
         match self {
             Self::Overloaded { retry_after_seconds } => Some(*retry_after_seconds),
             Self::DependencyUnavailable { .. } => Some(2),
+            // It is not known what is revoked; the token may be good.
+            Self::Token(rejection) if rejection.status() == StatusCode::SERVICE_UNAVAILABLE => Some(1),
             Self::Forwarded(problem, _) => problem.retry_after_seconds,
             _ => None,
         }

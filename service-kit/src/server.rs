@@ -93,15 +93,29 @@ pub fn open_database(
     Ok(database)
 }
 
+/// How far a service has got with stopping.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Phase {
+    Running,
+    Draining,
+    Drained,
+}
+
 /// Tells background tasks that it is time to stop.
 #[derive(Clone, Debug)]
-pub struct Shutdown(watch::Receiver<bool>);
+pub struct Shutdown(watch::Receiver<Phase>);
 
 impl Shutdown {
-    /// Waits until the service is asked to stop.
-    pub async fn requested(&mut self) {
+    /// Waits until the service is asked to stop. Requests in flight are still being answered then: what makes them wait
+    /// should let them go.
+    pub async fn announced(&mut self) {
         // A sender that is gone has stopped, too.
-        let _ = self.0.wait_for(|stop| *stop).await;
+        let _ = self.0.wait_for(|phase| *phase >= Phase::Draining).await;
+    }
+
+    /// Waits until the requests in flight are done and nothing is left to do but to stop.
+    pub async fn requested(&mut self) {
+        let _ = self.0.wait_for(|phase| *phase >= Phase::Drained).await;
     }
 }
 
@@ -110,7 +124,7 @@ pub struct Service {
     address: SocketAddr,
     server: Server,
     handle: ServerHandle,
-    stop: watch::Sender<bool>,
+    phase: watch::Sender<Phase>,
     tasks: Vec<actix_web::rt::task::JoinHandle<()>>,
 }
 
@@ -146,7 +160,13 @@ impl Service {
         .disable_signals()
         .listen(listener)?
         .run();
-        Ok(Self { address, handle: server.handle(), server, stop: watch::Sender::new(false), tasks: Vec::new() })
+        Ok(Self {
+            address,
+            handle: server.handle(),
+            server,
+            phase: watch::Sender::new(Phase::Running),
+            tasks: Vec::new(),
+        })
     }
 
     /// Runs a task beside the requests; it gets a [`Shutdown`] to end with.
@@ -155,7 +175,7 @@ impl Service {
     where
         F: Future<Output = ()> + 'static,
     {
-        let shutdown = Shutdown(self.stop.subscribe());
+        let shutdown = Shutdown(self.phase.subscribe());
         self.tasks.push(actix_web::rt::spawn(task(shutdown)));
         self
     }
@@ -177,17 +197,18 @@ impl Service {
 
     /// Answers requests until `stop` is done, then finishes those in flight and the background tasks.
     pub async fn run_until(self, stop: impl Future<Output = ()>) -> io::Result<()> {
-        let Self { server, handle, stop: stop_tasks, tasks, .. } = self;
+        let Self { server, handle, phase, tasks, .. } = self;
         let mut server = std::pin::pin!(server);
         tokio::select! {
             ended = &mut server => ended?,
             () = stop => {
+                phase.send_replace(Phase::Draining);
                 // The server has to be polled for its stopping to make progress.
                 let ((), ended) = tokio::join!(handle.stop(true), server);
                 ended?;
             }
         }
-        stop_tasks.send_replace(true);
+        phase.send_replace(Phase::Drained);
         for task in tasks {
             if let Err(cause) = task.await {
                 log::error!("a background task failed: {cause}");

@@ -39,7 +39,7 @@ pub struct Claims {
     /// The user's roles when the token was issued.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub roles: Vec<String>,
-    /// The user's authorization version when the token was issued.
+    /// The authorization version, when the token was issued, of the user, or of the client in a client's own token.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub ver: Option<u64>,
     /// The client, in a token that no user stands behind. See [`Claims::is_client`].

@@ -42,6 +42,13 @@ pub enum ErrorKind {
     NotYetValid,
     /// The key could not make a signature.
     Signing,
+    /// The token was revoked before it expired.
+    #[cfg(feature = "feed")]
+    Revoked,
+    /// Nothing has been heard of revocations for too long, and the verifier is to refuse then
+    /// ([`WhenStale::Refuse`](crate::feed::WhenStale::Refuse)). The token itself may be good.
+    #[cfg(feature = "feed")]
+    Stale,
 }
 
 impl Error {
@@ -67,10 +74,15 @@ impl Error {
         self.reason
     }
 
-    /// The machine code a service answers with: `token_expired` where a fresh token would do, else `token_invalid`.
+    /// The machine code a service answers with: `token_expired` where a fresh token would do, else `token_invalid`; with
+    /// the feature `feed` also `token_revoked`, and `dependency_unavailable` where the fault is not the token's.
     pub fn code(&self) -> &'static str {
         match self.kind {
             ErrorKind::Expired => "token_expired",
+            #[cfg(feature = "feed")]
+            ErrorKind::Revoked => "token_revoked",
+            #[cfg(feature = "feed")]
+            ErrorKind::Stale => "dependency_unavailable",
             ErrorKind::Malformed
             | ErrorKind::TooLong
             | ErrorKind::UnknownKey

@@ -32,9 +32,9 @@ impl<'t> Compact<'t> {
         let parts = || {
             let (signed, signature) = token.rsplit_once('.')?;
             let (header, payload) = signed.split_once('.')?;
-            let whole = !header.is_empty() && !payload.is_empty() && !signature.is_empty();
-            // A fourth part would leave its dot here.
-            (whole && !payload.contains('.')).then_some(Self { header, payload, signature, signed })
+            // An empty payload is a payload. A fourth part would leave its dot there.
+            let whole = !header.is_empty() && !signature.is_empty() && !payload.contains('.');
+            whole.then_some(Self { header, payload, signature, signed })
         };
         parts().ok_or(Error::malformed("the token does not have three parts"))
     }
@@ -135,28 +135,72 @@ impl<'de> Visitor<'de> for HeaderVisitor {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::key::KeyRing;
+    use serde_json::{Value, json};
 
-    /// RFC 7515 A.1. Its `typ` and its line breaks show that this layer minds neither type nor claims.
-    const TOKEN: &str = "eyJ0eXAiOiJKV1QiLA0KICJhbGciOiJIUzI1NiJ9.\
-        eyJpc3MiOiJqb2UiLA0KICJleHAiOjEzMDA4MTkzODAsDQogImh0dHA6Ly9leGFtcGxlLmNvbS9pc19yb290Ijp0cnVlfQ.\
-        dBjftJeZ4CVP-mB92K27uhbUJU1p1r_wW1gFWFOEjXk";
-    const KEY: &str = "AyM1SysPpbyDfgZld3umj1qzKObwVMkoqQ-EstJQLr_T-1qS0gZH75aKtMN3Yj0iPS4hcgUuTwjAzZr1Z9CAow";
+    /// The examples of RFC 7515 A.1 to A.3 and RFC 8037 A. Their keys have neither `kid` nor `alg`; the `typ` and the
+    /// line breaks of the first show that this layer minds neither type nor claims.
+    fn examples() -> Vec<Value> {
+        serde_json::from_str(include_str!("../tests/vectors/rfc.json")).unwrap()
+    }
+
+    fn ring(example: &Value) -> KeyRing {
+        let mut key = example["key"].clone();
+        key["kid"] = "k".into();
+        key["alg"] = example["alg"].clone();
+        KeyRing::from_jwk_set_of_any_quality(json!({ "keys": [key] }).to_string().as_bytes()).unwrap()
+    }
+
+    fn without_private_members(example: &Value) -> Value {
+        let mut example = example.clone();
+        let public = ["kty", "crv", "x", "y", "n", "e", "k"];
+        example["key"].as_object_mut().unwrap().retain(|name, _| public.contains(&name.as_str()));
+        example
+    }
 
     #[test]
-    fn the_example_of_rfc_7515_is_verified() {
-        let key = Key::hs256("k".to_owned(), &decode(KEY).unwrap(), false).unwrap();
-        let jws = Compact::split(TOKEN).unwrap();
-        let json = decode(jws.header).unwrap();
-        let header = Header::read(&json).unwrap();
-        assert_eq!((&*header.alg, header.typ.as_deref(), header.kid), ("HS256", Some("JWT"), None));
-        assert!(Header::read(&json).unwrap().permits(&key).is_ok());
-        let payload = jws.verified_payload(&key).unwrap();
-        assert!(payload.starts_with(b"{\"iss\":\"joe\",\r\n"));
+    fn the_examples_of_the_rfcs_are_verified() {
+        for example in examples() {
+            let (whole, public) = (ring(&example), ring(&without_private_members(&example)));
+            for key in [&whole.keys()[0], &public.keys()[0]] {
+                let jws = Compact::split(example["token"].as_str().unwrap()).unwrap();
+                let json = decode(jws.header).unwrap();
+                let header = Header::read(&json).unwrap();
+                assert_eq!((&*header.alg, header.kid.as_deref()), (key.algorithm_name(), None));
+                header.permits(key).unwrap();
+                let payload = jws.verified_payload(key).unwrap();
+                let expected =
+                    if key.algorithm_name() == "EdDSA" { "Example of Ed25519" } else { "{\"iss\":\"joe\",\r\n" };
+                assert!(payload.starts_with(expected.as_bytes()), "{example}");
+            }
+        }
+    }
+
+    #[test]
+    fn the_signatures_of_the_rfcs_are_made() {
+        for example in examples() {
+            let jws = Compact::split(example["token"].as_str().unwrap()).unwrap();
+            let ring = ring(&example);
+            let made = URL_SAFE_NO_PAD.encode(ring.keys()[0].sign(jws.signed.as_bytes()).unwrap());
+            // ES256 takes a random number for each signature.
+            assert_eq!(made == jws.signature, example["alg"] != "ES256", "{example}");
+            ring.keys()[0].check_signature(jws.signed.as_bytes(), &made).unwrap();
+        }
     }
 
     #[test]
     fn a_key_that_may_not_sign_does_not_sign() {
-        let key = Key::hs256("k".to_owned(), &decode(KEY).unwrap(), false).unwrap();
-        assert_eq!(key.sign(b"x").unwrap_err().kind(), ErrorKind::Signing);
+        for mut example in examples() {
+            let mut keys = Vec::new();
+            if example["alg"] != "HS256" {
+                keys.push(ring(&without_private_members(&example)));
+            }
+            example["key"]["key_ops"] = json!(["verify"]);
+            keys.push(ring(&example));
+            for ring in keys {
+                assert!(!ring.keys()[0].may_sign(), "{example}");
+                assert_eq!(ring.keys()[0].sign(b"x").unwrap_err().kind(), ErrorKind::Signing, "{example}");
+            }
+        }
     }
 }

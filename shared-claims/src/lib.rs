@@ -75,6 +75,10 @@
 //! that one team runs and trusts alike. Give it at least 32 random bytes, from `openssl rand -base64 48`;
 //! [`KeyRing::from_secret`] refuses short, published and guessable ones.
 //!
+//! With a key pair only the issuer can issue: verifiers hold public keys, from which nothing can be forged. A ring of
+//! pairs (Ed25519, P-256 or RSA) is read by [`KeyRing::from_jwk_set`], and [`KeyRing::public_jwk_set`] gives what
+//! verifiers need.
+//!
 //! # What is refused
 //!
 //! The list is at [`Verifier`]. The checks follow RFC 8725, the best current practices for JWTs: the key decides the
@@ -84,7 +88,7 @@
 //! # Features
 //!
 //! - `actix`: the extractor and the middleware for actix-web.
-//! - `feed`: tokens die before they expire, because the verifier follows auth-service's feed of revocations.
+//! - `feed`: a list of revocations, by which a verifier refuses tokens before they expire.
 //!
 //! [RFC 9068]: https://www.rfc-editor.org/rfc/rfc9068
 
@@ -106,7 +110,7 @@ pub mod feed;
 pub use claims::Claims;
 pub use error::{Error, ErrorKind};
 pub use jws::MAX_TOKEN_BYTES;
-pub use key::{KeyError, KeyErrorKind, KeyRing};
+pub use key::{KeyError, KeyErrorKind, KeyInfo, KeyRing, PublicJwkSet};
 pub use ring::LiveKeyRing;
 pub use signer::Signer;
 pub use verifier::{Verifier, VerifierBuilder, VerifierBuilderError};

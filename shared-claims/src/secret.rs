@@ -61,7 +61,7 @@ pub(crate) fn check(secret: &[u8]) -> Result<(), KeyErrorKind> {
     if secret.len() < MIN_SECRET_BYTES {
         return Err(KeyErrorKind::TooShort);
     }
-    if is_published(secret) || is_placeholder(secret) {
+    if is_published(secret) || is_placeholder(secret) || is_pem(secret) {
         return Err(KeyErrorKind::WellKnown);
     }
     if has_few_bytes(secret) || repeats(secret) || counts_up_or_down(secret) {
@@ -95,6 +95,11 @@ fn is_placeholder(secret: &[u8]) -> bool {
         text.chars().filter(char::is_ascii_alphanumeric).map(|c| c.to_ascii_lowercase()).collect(),
     );
     PLACEHOLDERS.iter().any(|placeholder| letters.contains(placeholder))
+}
+
+/// A key or a certificate: most likely a public one, and meant for another algorithm.
+fn is_pem(secret: &[u8]) -> bool {
+    secret.trim_ascii_start().starts_with(b"-----BEGIN ")
 }
 
 /// Random hexadecimal digits show about fourteen different bytes in 32; eight is far below chance.

@@ -13,7 +13,8 @@ use crate::ring::LiveKeyRing;
 
 /// Signs access tokens with the first key of a ring.
 ///
-/// The header is `{"alg":"HS256","typ":"at+jwt","kid":"…"}`, and signing the same claims twice gives the same token.
+/// The header is `{"alg":"HS256","typ":"at+jwt","kid":"…"}`, with the algorithm of the key. Signing the same claims twice
+/// gives the same token, except with ES256, whose signatures are random.
 #[derive(Clone)]
 pub struct Signer {
     ring: LiveKeyRing,

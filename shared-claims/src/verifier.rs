@@ -2,16 +2,28 @@
 
 use std::fmt;
 use std::sync::Arc;
+#[cfg(feature = "feed")]
+use std::time::Duration;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use crate::claims::Claims;
 use crate::error::{Error, ErrorKind};
+#[cfg(feature = "feed")]
+use crate::feed::{RevocationCheck, RevocationList, WhenStale};
 use crate::jws::{self, Compact, Header};
 use crate::key::{Key, KeyRing};
 use crate::ring::LiveKeyRing;
 
 /// The most that clocks may differ, in seconds; also the default.
 const MAX_LEEWAY_SECONDS: u64 = 30;
+
+/// How long a verifier goes without news of revocations before it calls what it knows stale, by default.
+#[cfg(feature = "feed")]
+const DEFAULT_STALE_AFTER_SECONDS: u64 = 60;
+
+/// Less leaves no room for the polls that keep the list fresh.
+#[cfg(feature = "feed")]
+pub(crate) const MIN_STALE_AFTER_SECONDS: u64 = 2;
 
 type Clock = Arc<dyn Fn() -> u64 + Send + Sync>;
 
@@ -25,7 +37,8 @@ type Clock = Arc<dyn Fn() -> u64 + Send + Sync>;
 /// - the signature matches, which is settled before the payload is looked at;
 /// - `iss`, `sub`, `aud`, `iat`, `exp` and `jti` are there, no known claim has a wrong type, no member occurs twice;
 /// - `iss` is the expected issuer and `aud` holds the verifier's own name;
-/// - now, give or take the leeway, is before `exp` and not before `nbf` or `iat`.
+/// - now, give or take the leeway, is before `exp` and not before `nbf` or `iat`;
+/// - with the feature `feed`, if it was given a list of revocations: nothing on the list names the token.
 #[derive(Clone)]
 pub struct Verifier {
     inner: Arc<Inner>,
@@ -37,6 +50,8 @@ struct Inner {
     audience: String,
     leeway_seconds: u64,
     clock: Clock,
+    #[cfg(feature = "feed")]
+    revocations: Option<RevocationCheck>,
 }
 
 impl Verifier {
@@ -48,6 +63,12 @@ impl Verifier {
             audience: String::new(),
             leeway_seconds: MAX_LEEWAY_SECONDS,
             clock: Arc::new(system_clock),
+            #[cfg(feature = "feed")]
+            revocations: None,
+            #[cfg(feature = "feed")]
+            when_stale: WhenStale::default(),
+            #[cfg(feature = "feed")]
+            stale_after_seconds: DEFAULT_STALE_AFTER_SECONDS,
         }
     }
 
@@ -67,6 +88,10 @@ impl Verifier {
         };
         let claims = Claims::read(&jws.verified_payload(key)?)?;
         self.check(&claims, now)?;
+        #[cfg(feature = "feed")]
+        if let Some(revocations) = &self.inner.revocations {
+            revocations.check(&claims, key.id())?;
+        }
         Ok(claims)
     }
 
@@ -144,6 +169,12 @@ pub struct VerifierBuilder {
     audience: String,
     leeway_seconds: u64,
     clock: Clock,
+    #[cfg(feature = "feed")]
+    revocations: Option<RevocationList>,
+    #[cfg(feature = "feed")]
+    when_stale: WhenStale,
+    #[cfg(feature = "feed")]
+    stale_after_seconds: u64,
 }
 
 impl VerifierBuilder {
@@ -171,9 +202,35 @@ impl VerifierBuilder {
         self
     }
 
+    /// Refuses tokens that this list revokes. A token that has expired is still called expired.
+    #[cfg(feature = "feed")]
+    pub fn revocations(mut self, list: RevocationList) -> Self {
+        self.revocations = Some(list);
+        self
+    }
+
+    /// What becomes of tokens when the list is stale: by default they are taken until they expire.
+    ///
+    /// A list that nothing has been heard for yet is stale: a verifier that refuses does so until its follower has had
+    /// its first answer.
+    #[cfg(feature = "feed")]
+    pub fn when_stale(mut self, when_stale: WhenStale) -> Self {
+        self.when_stale = when_stale;
+        self
+    }
+
+    /// The age at which the list is stale: at least 2 seconds, 60 by default. Only [`WhenStale::Refuse`] looks at it.
+    #[cfg(feature = "feed")]
+    pub fn stale_after_seconds(mut self, stale_after_seconds: u64) -> Self {
+        self.stale_after_seconds = stale_after_seconds;
+        self
+    }
+
     /// The verifier.
     pub fn build(self) -> Result<Verifier, VerifierBuilderError> {
-        let Self { ring, issuer, audience, leeway_seconds, clock } = self;
+        #[cfg(feature = "feed")]
+        let revocations = self.revocation_check()?;
+        let Self { ring, issuer, audience, leeway_seconds, clock, .. } = self;
         if issuer.is_empty() {
             return Err(VerifierBuilderError::Issuer);
         }
@@ -183,7 +240,34 @@ impl VerifierBuilder {
         if leeway_seconds > MAX_LEEWAY_SECONDS {
             return Err(VerifierBuilderError::Leeway);
         }
-        Ok(Verifier { inner: Arc::new(Inner { ring, issuer, audience, leeway_seconds, clock }) })
+        Ok(Verifier {
+            inner: Arc::new(Inner {
+                ring,
+                issuer,
+                audience,
+                leeway_seconds,
+                clock,
+                #[cfg(feature = "feed")]
+                revocations,
+            }),
+        })
+    }
+
+    #[cfg(feature = "feed")]
+    fn revocation_check(&self) -> Result<Option<RevocationCheck>, VerifierBuilderError> {
+        if self.stale_after_seconds < MIN_STALE_AFTER_SECONDS {
+            return Err(VerifierBuilderError::StaleAfter);
+        }
+        match &self.revocations {
+            Some(list) => Ok(Some(RevocationCheck {
+                list: list.clone(),
+                when_stale: self.when_stale,
+                stale_after: Duration::from_secs(self.stale_after_seconds),
+            })),
+            // Somebody meant tokens to be refused, and nothing would ever refuse them.
+            None if self.when_stale == WhenStale::Refuse => Err(VerifierBuilderError::NoRevocations),
+            None => Ok(None),
+        }
     }
 }
 
@@ -211,4 +295,12 @@ pub enum VerifierBuilderError {
     /// The leeway is above 30 seconds.
     #[error("the leeway must not be above 30 seconds")]
     Leeway,
+    /// Tokens are to be refused when revocations are stale, but there is no list of revocations.
+    #[cfg(feature = "feed")]
+    #[error("the verifier needs a list of revocations to tell when it is stale")]
+    NoRevocations,
+    /// The age at which revocations are stale is below 2 seconds.
+    #[cfg(feature = "feed")]
+    #[error("revocations must not be called stale before 2 seconds")]
+    StaleAfter,
 }

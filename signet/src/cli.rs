@@ -77,6 +77,12 @@ enum Command {
     /// Manage users
     #[command(subcommand)]
     Users(commands::users::Command),
+    /// Make, change and show the keys that tokens are signed with
+    #[command(subcommand)]
+    Keys(commands::keys::Command),
+    /// Register programs that get tokens of their own
+    #[command(subcommand)]
+    Clients(commands::clients::Command),
     /// Make secrets
     #[command(subcommand)]
     Secret(commands::secret::Command),
@@ -113,6 +119,8 @@ fn dispatch(place: &Place, command: Command) -> Result<ExitCode, Failure> {
         Command::Up(options) => commands::up::run(place, options),
         Command::Persons(command) => commands::persons::run(place, command),
         Command::Users(command) => commands::users::run(place, command),
+        Command::Keys(command) => commands::keys::run(place, command),
+        Command::Clients(command) => commands::clients::run(place, command),
         Command::Secret(command) => Ok(commands::secret::run(command)),
     }
 }

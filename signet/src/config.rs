@@ -93,17 +93,18 @@ impl Configuration for UpConfig {
 impl UpConfig {
     /// The secrets that are not set.
     pub(crate) fn wanted_secrets(&self) -> Wanted {
-        Wanted {
-            tokens: self.tokens.secret.is_none() && self.tokens.jwks_file.is_none(),
-            refresh: self.refresh.secret.is_none(),
-            pepper: self.passwords.pepper.is_none(),
-        }
+        Wanted { refresh: self.refresh.secret.is_none(), pepper: self.passwords.pepper.is_none() }
+    }
+
+    /// Whether no keys for access tokens are set.
+    pub(crate) fn wants_keys(&self) -> bool {
+        self.tokens.secret.is_none() && self.tokens.jwks_file.is_none()
     }
 
     /// Takes the secrets that are not set from those that were made at the first start.
     pub(crate) fn take(&mut self, stored: StoredSecrets) {
         let wanted = self.wanted_secrets();
-        if wanted.tokens {
+        if self.wants_keys() {
             self.tokens.secret = stored.tokens;
         }
         if wanted.refresh {
@@ -129,6 +130,8 @@ impl UpConfig {
             audience: audience.to_owned(),
             sources: tokens.sources.clone(),
             leeway_seconds: tokens.leeway_seconds,
+            when_feed_is_stale: tokens.when_feed_is_stale,
+            feed_stale_after_seconds: tokens.feed_stale_after_seconds,
         };
         StackConfig {
             origin: self.server.clone(),
@@ -284,7 +287,8 @@ mod tests {
             pepper: Some(Secret::from("stored pepper".to_owned())),
         };
         let mut config = load(&[]).unwrap();
-        assert_eq!(config.wanted_secrets(), Wanted { tokens: true, refresh: true, pepper: true });
+        assert!(config.wants_keys());
+        assert_eq!(config.wanted_secrets(), Wanted { refresh: true, pepper: true });
         config.take(stored());
         assert_eq!(config.tokens.secret.unwrap().expose(), "stored tokens");
         assert_eq!(config.refresh.secret.unwrap().expose(), "stored refresh");
@@ -292,7 +296,8 @@ mod tests {
 
         let mut config =
             load(&[("SIGNET__TOKENS__JWKS_FILE", "ring.json"), ("SIGNET__PASSWORDS__PEPPER", "configured")]).unwrap();
-        assert_eq!(config.wanted_secrets(), Wanted { tokens: false, refresh: true, pepper: false });
+        assert!(!config.wants_keys());
+        assert_eq!(config.wanted_secrets(), Wanted { refresh: true, pepper: false });
         config.take(stored());
         assert!(config.tokens.secret.is_none());
         assert_eq!(config.passwords.pepper.unwrap().expose(), "configured");

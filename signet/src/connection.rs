@@ -6,9 +6,9 @@ use anyhow::{Context as _, anyhow};
 use clap::Args;
 use reqwest::{Method, RequestBuilder, Response, Url, header::HeaderValue};
 use service_kit::{Clock, problem::Problem, server::termination};
-use shared_claims::{Claims, Signer};
+use shared_claims::{Claims, KeyRing, Signer};
 
-use crate::{cli::Place, config, failure::Failure, secrets::SecretsFile};
+use crate::{cli::Place, config, failure::Failure, ring_file, secrets::SecretsFile};
 
 /// Who signs the tokens that the program makes for itself: `sub` and `client_id`.
 const CLIENT_ID: &str = "signet-cli";
@@ -24,6 +24,14 @@ pub(crate) struct Target {
     /// Where the stack is. The token is `SIGNET_TOKEN` or, on this machine, made with the secrets in the data directory
     #[arg(long, env = "SIGNET_URL", default_value = "http://127.0.0.1:8080", value_parser = parse_url)]
     pub(crate) url: Url,
+}
+
+/// auth-service's own port, where what is for operators alone is.
+#[derive(Args, Clone, Debug)]
+pub(crate) struct AuthTarget {
+    /// auth-service's own port: with `signet up`, the one after the stack's
+    #[arg(long, env = "SIGNET_AUTH_URL", default_value = "http://127.0.0.1:8081", value_parser = parse_url)]
+    pub(crate) auth_url: Url,
 }
 
 fn parse_url(text: &str) -> Result<Url, String> {
@@ -64,13 +72,18 @@ impl Connection {
     /// Finds a token with the scope: the one in `SIGNET_TOKEN`, else one that we sign ourselves with the common secret
     /// of a stack on this machine.
     pub(crate) fn open(target: &Target, place: &Place, scope: &str) -> Result<Self, Failure> {
+        Self::at(&target.url, place, scope)
+    }
+
+    /// The same at any address.
+    pub(crate) fn at(url: &Url, place: &Place, scope: &str) -> Result<Self, Failure> {
         let given = config::operator_token();
         let self_signed = given.is_none();
         let token = match given {
             Some(token) => token,
-            None => own_token(&target.url, place, scope)?,
+            None => own_token(url, place, scope)?,
         };
-        Self::with_token(target.url.clone(), &token, self_signed)
+        Self::with_token(url.clone(), &token, self_signed)
     }
 
     /// With a token that is at hand.
@@ -184,25 +197,35 @@ fn own_token(url: &Url, place: &Place, scope: &str) -> Result<String, Failure> {
     }
     let sources = config::sources(place, None);
     let mut configuration: config::UpConfig = sources.load()?;
-    let file = SecretsFile::in_directory(&place.data_dir);
-    let stored = file.read().map_err(anyhow::Error::new)?;
-    if configuration.wanted_secrets().tokens && stored.is_none() {
-        Err(anyhow!(
-            "a token is needed: put one into SIGNET_TOKEN, or name the data directory of the stack with --data-dir \
-             ({} is not there)",
-            file.path().display()
-        ))?;
+    if configuration.wants_keys() {
+        let stored = SecretsFile::in_directory(&place.data_dir).read().map_err(anyhow::Error::new)?;
+        configuration.take(stored.unwrap_or_default());
     }
-    configuration.take(stored.unwrap_or_default());
+    if configuration.wants_keys() {
+        let path = ring_file::in_directory(&place.data_dir);
+        if !path.exists() {
+            Err(anyhow!(
+                "a token is needed: put one into SIGNET_TOKEN, or name the data directory of the stack with \
+                 --data-dir ({} is not there)",
+                path.display()
+            ))?;
+        }
+        configuration.tokens.jwks_file = Some(path);
+    }
     sign(&configuration, scope)
 }
 
 /// A short-lived client token with one scope, for every service of the stack.
 pub(crate) fn sign(configuration: &config::UpConfig, scope: &str) -> Result<String, Failure> {
-    let signer = Signer::live(configuration.keys()?.ring()).context("the token cannot be signed")?;
+    sign_with(&configuration.keys()?.ring().current(), &configuration.tokens.issuer, scope)
+}
+
+/// The same with the first key of a ring.
+pub(crate) fn sign_with(ring: &KeyRing, issuer: &str, scope: &str) -> Result<String, Failure> {
+    let signer = Signer::new(ring).context("the token cannot be signed")?;
     let now = Clock::system().now().as_seconds();
     let claims = Claims {
-        iss: configuration.tokens.issuer.clone(),
+        iss: issuer.to_owned(),
         sub: CLIENT_ID.to_owned(),
         aud: config::SERVICES.iter().map(|service| (*service).to_owned()).collect(),
         iat: now,

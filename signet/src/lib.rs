@@ -11,6 +11,7 @@ mod data_dir;
 mod failure;
 mod greeting;
 mod output;
+mod ring_file;
 mod secrets;
 mod stack;
 

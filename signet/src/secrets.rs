@@ -31,16 +31,22 @@ pub(crate) fn random(bytes: usize) -> Zeroizing<String> {
 
 /// A password of 125 random bits that can be read out and typed: five groups of five letters and digits.
 pub(crate) fn readable_password() -> Zeroizing<String> {
-    let mut buffer = Zeroizing::new([0; 25]);
-    fill(&mut *buffer);
+    let characters = readable(25);
     let mut password = Zeroizing::new(String::with_capacity(29));
-    for (place, byte) in buffer.iter().enumerate() {
+    for (place, character) in characters.chars().enumerate() {
         if place > 0 && place % 5 == 0 {
             password.push('-');
         }
-        password.push(char::from(READABLE[usize::from(byte % 32)]));
+        password.push(character);
     }
     password
+}
+
+/// That many random letters and digits, of five bits each.
+pub(crate) fn readable(characters: usize) -> Zeroizing<String> {
+    let mut buffer = Zeroizing::new(vec![0; characters]);
+    fill(&mut buffer);
+    Zeroizing::new(buffer.iter().map(|byte| char::from(READABLE[usize::from(byte % 32)])).collect())
 }
 
 /// Fills the buffer from the operating system.
@@ -57,20 +63,20 @@ fn fill(buffer: &mut [u8]) {
 /// Which secrets a stack needs from the file, because the configuration does not hold them.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Wanted {
-    pub(crate) tokens: bool,
     pub(crate) refresh: bool,
     pub(crate) pepper: bool,
 }
 
 impl Wanted {
     pub(crate) fn any(self) -> bool {
-        self.tokens || self.refresh || self.pepper
+        self.refresh || self.pepper
     }
 }
 
 /// The secrets that the file holds.
 #[derive(Debug, Default)]
 pub(crate) struct StoredSecrets {
+    /// Stacks begun before there was a ring in a file of its own have a common secret here.
     pub(crate) tokens: Option<Secret>,
     pub(crate) refresh: Option<Secret>,
     pub(crate) pepper: Option<Secret>,
@@ -128,15 +134,13 @@ impl SecretsFile {
     /// whole or not at all, and one that is there already is left alone.
     pub(crate) fn make(&self, wanted: Wanted) -> Result<StoredSecrets, SecretsError> {
         let made = |wanted: bool| wanted.then(|| random(SECRET_BYTES));
-        let (tokens, refresh, pepper) = (made(wanted.tokens), made(wanted.refresh), made(wanted.pepper));
+        let (refresh, pepper) = (made(wanted.refresh), made(wanted.pepper));
         let mut text = Zeroizing::new(String::with_capacity(1024));
         text.push_str(
             "# The secrets of this stack, made at its first start. Keep the file private, and keep a copy of it:\n\
              # without the pepper no password can be checked any more.\n",
         );
-        for (section, key, value) in
-            [("tokens", "secret", &tokens), ("refresh", "secret", &refresh), ("passwords", "pepper", &pepper)]
-        {
+        for (section, key, value) in [("refresh", "secret", &refresh), ("passwords", "pepper", &pepper)] {
             if let Some(value) = value {
                 for part in ["\n[", section, "]\n", key, " = \"", value, "\"\n"] {
                     text.push_str(part);
@@ -145,7 +149,7 @@ impl SecretsFile {
         }
         self.write(text.as_bytes()).map_err(|cause| SecretsError::Unwritable { path: self.0.clone(), cause })?;
         let secret = |value: Option<Zeroizing<String>>| value.map(|value| Secret::from(value.as_str().to_owned()));
-        Ok(StoredSecrets { tokens: secret(tokens), refresh: secret(refresh), pepper: secret(pepper) })
+        Ok(StoredSecrets { tokens: None, refresh: secret(refresh), pepper: secret(pepper) })
     }
 
     fn write(&self, text: &[u8]) -> io::Result<()> {
@@ -205,7 +209,7 @@ mod tests {
 
     use super::*;
 
-    const ALL: Wanted = Wanted { tokens: true, refresh: true, pepper: true };
+    const ALL: Wanted = Wanted { refresh: true, pepper: true };
 
     #[test]
     fn a_random_secret_is_base64url_of_as_many_bytes_and_never_the_same() {
@@ -238,11 +242,10 @@ mod tests {
         assert!(file.read().unwrap().is_none());
         let made = file.make(ALL).unwrap();
         let read = file.read().unwrap().unwrap();
-        for (made, read) in [(&made.tokens, &read.tokens), (&made.refresh, &read.refresh), (&made.pepper, &read.pepper)]
-        {
+        for (made, read) in [(&made.refresh, &read.refresh), (&made.pepper, &read.pepper)] {
             assert_eq!(made.as_ref().unwrap().expose(), read.as_ref().unwrap().expose());
         }
-        assert_ne!(read.tokens.unwrap().expose(), read.refresh.unwrap().expose());
+        assert_ne!(read.pepper.unwrap().expose(), read.refresh.unwrap().expose());
         assert_eq!(fs::metadata(file.path()).unwrap().permissions().mode() & 0o777, 0o600);
         let names: Vec<_> = fs::read_dir(directory.path()).unwrap().map(|entry| entry.unwrap().file_name()).collect();
         assert_eq!(names, ["secrets.toml"]);
@@ -252,9 +255,9 @@ mod tests {
     fn only_what_is_wanted_is_made() {
         let directory = tempfile::tempdir().unwrap();
         let file = SecretsFile::in_directory(directory.path());
-        let made = file.make(Wanted { tokens: false, ..ALL }).unwrap();
-        assert!(made.tokens.is_none() && made.refresh.is_some() && made.pepper.is_some());
-        assert!(file.read().unwrap().unwrap().tokens.is_none());
+        let made = file.make(Wanted { refresh: false, ..ALL }).unwrap();
+        assert!(made.refresh.is_none() && made.pepper.is_some());
+        assert!(file.read().unwrap().unwrap().refresh.is_none());
     }
 
     #[test]
@@ -264,7 +267,7 @@ mod tests {
         let first = file.make(ALL).unwrap();
         assert!(matches!(file.make(ALL), Err(SecretsError::Unwritable { .. })));
         let read = file.read().unwrap().unwrap();
-        assert_eq!(first.tokens.unwrap().expose(), read.tokens.unwrap().expose());
+        assert_eq!(first.refresh.unwrap().expose(), read.refresh.unwrap().expose());
         assert_eq!(fs::read_dir(directory.path()).unwrap().count(), 1);
     }
 

@@ -4,13 +4,19 @@
 #
 #   $1  the directory of PostgreSQL's programs
 #   $2  the first port to try
+#   $3  "durable" if what was committed has to be there after a kill, else nothing
 #
-# Prints "ready PORT PASSWORD" once the server accepts connections; on any other outcome prints why and exits.
+# Prints "ready PORT PASSWORD" once the server accepts connections; on any other outcome prints why and exits. After that
+# takes one command a line: "kill" ends every process of the server as kill -9 does and prints "killed", "start" starts it
+# again on the same port and prints "started".
 
 set -u
 umask 077
 bin=$1
 port=$2
+durable=${3:-}
+# The programs may be links, and postgres is only sure to be next to where they lead.
+postgres=$(dirname "$(readlink -f "$bin/pg_ctl")")/postgres
 
 dir=$(mktemp -d "${TMPDIR:-/tmp}/signet-postgres.XXXXXX" 2>/dev/null || mktemp -d /tmp/signet-postgres.XXXXXX) || exit 1
 
@@ -29,6 +35,34 @@ give_up() {
     exit 1
 }
 
+# A child of this shell, not of pg_ctl: a server that was killed is then reaped, and its lock file known to be stale.
+start() {
+    "$postgres" -D "$dir/data" -p "$port" </dev/null >>"$dir/log" 2>&1 &
+    server=$!
+    # The file's first line is the server's process, the eighth says how far it is.
+    until [ "$(sed -n '1p;8p' "$dir/data/postmaster.pid" 2>/dev/null | tr -d ' \n')" = "${server}ready" ]; do
+        kill -0 "$server" 2>/dev/null || return 1
+        sleep 0.05
+    done
+}
+
+children_of_server() {
+    if [ -r /proc/self/stat ]; then
+        # Processes end while they are being listed.
+        sed -n "s/^\([0-9]*\) (.*) [A-Za-z] $server .*/\1/p" /proc/[0-9]*/stat 2>/dev/null
+    else
+        ps -A -o pid= -o ppid= | sed -n "s/^ *\([0-9]*\)  *$server *\$/\1/p"
+    fi
+}
+
+kill_server() {
+    # It is stopped first, so that it starts no more of them meanwhile.
+    kill -STOP "$server"
+    # shellcheck disable=SC2046  # one argument for each
+    kill -KILL $(children_of_server) "$server"
+    wait "$server"
+}
+
 password=$(od -An -N 18 -tx1 /dev/urandom | tr -d ' \n')
 printf '%s\n' "$password" >"$dir/password"
 
@@ -41,12 +75,15 @@ listen_addresses = '127.0.0.1'
 unix_socket_directories = ''
 max_connections = 200
 fsync = off
+CONF
+# No kill loses what the kernel was given; without these two, not everything is given to it in time.
+[ "$durable" = durable ] || cat >>"$dir/data/postgresql.conf" <<'CONF'
 synchronous_commit = off
 full_page_writes = off
 CONF
 
 attempts=0
-until "$bin/pg_ctl" start -w -D "$dir/data" -l "$dir/log" -o "-p $port" </dev/null >/dev/null 2>&1; do
+until start; do
     attempts=$((attempts + 1))
     # Only a port that something else has taken is worth another try.
     if [ "$attempts" -ge 20 ] || ! grep -q 'could not create any TCP/IP sockets' "$dir/log"; then
@@ -58,4 +95,21 @@ done
 
 echo "ready $port $password"
 
-while read -r _; do :; done
+while read -r command; do
+    case $command in
+    kill)
+        kill_server 2>/dev/null
+        echo killed
+        ;;
+    start)
+        attempts=0
+        # For a moment the memory that those processes shared is still in use.
+        until start; do
+            attempts=$((attempts + 1))
+            [ "$attempts" -lt 100 ] || give_up "postgres did not start again:"
+            sleep 0.1
+        done
+        echo started
+        ;;
+    esac
+done

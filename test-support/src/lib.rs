@@ -15,6 +15,8 @@ use diesel::connection::SimpleConnection;
 use diesel::{Connection, PgConnection, QueryableByName, RunQueryDsl, SqliteConnection};
 use tempfile::TempDir;
 
+pub use postgres::TestCluster;
+
 /// A database system that the services support.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Backend {
@@ -33,8 +35,15 @@ pub struct TestDatabase {
 
 #[derive(Debug)]
 enum Place {
-    Directory { _directory: TempDir },
-    Schema { name: String, server_url: &'static str },
+    Directory {
+        _directory: TempDir,
+    },
+    Schema {
+        name: String,
+        server_url: &'static str,
+    },
+    /// A schema in a cluster that takes it along when it goes.
+    Cluster,
 }
 
 impl TestDatabase {
@@ -65,6 +74,12 @@ impl TestDatabase {
         Self { url: with_search_path(server_url, &name), place: Place::Schema { name, server_url } }
     }
 
+    fn in_cluster(server_url: &str) -> Self {
+        let name = format!("test_{:016x}", rand::random::<u64>());
+        execute_on_server(server_url, &format!("CREATE SCHEMA {name}")).expect("a schema of the test's own");
+        Self { url: with_search_path(server_url, &name), place: Place::Cluster }
+    }
+
     /// `sqlite:` and a path, or a `postgres:` URL whose `search_path` is the test's own schema. Neither has any tables.
     pub fn url(&self) -> &str {
         &self.url
@@ -74,7 +89,7 @@ impl TestDatabase {
     pub fn backend(&self) -> Backend {
         match self.place {
             Place::Directory { .. } => Backend::Sqlite,
-            Place::Schema { .. } => Backend::Postgres,
+            Place::Schema { .. } | Place::Cluster => Backend::Postgres,
         }
     }
 
@@ -276,6 +291,39 @@ mod tests {
         .get_result(&mut PgConnection::establish(server_url).unwrap())
         .unwrap();
         (counts.schemas, counts.tables)
+    }
+
+    #[test]
+    fn what_was_committed_outlasts_a_kill_of_the_server_and_the_rest_does_not() {
+        let Some(mut cluster) = TestCluster::start() else { return };
+        let database = cluster.create_database();
+        database.execute("CREATE TABLE notes (id TEXT PRIMARY KEY); INSERT INTO notes VALUES ('kept')");
+        let mut connection = PgConnection::establish(database.url()).unwrap();
+        connection.batch_execute("BEGIN; INSERT INTO notes VALUES ('lost')").unwrap();
+        for _ in 0..2 {
+            cluster.kill();
+            connection.batch_execute("COMMIT").unwrap_err();
+            assert!(PgConnection::establish(database.url()).is_err());
+            cluster.restart();
+            connection = PgConnection::establish(database.url()).unwrap();
+        }
+        database.execute("UPDATE notes SET id = 'alone' WHERE (SELECT count(*) FROM notes) = 1");
+        database.execute("INSERT INTO notes VALUES ('kept')");
+        let directory = cluster_directory(&mut connection);
+        assert!(directory.is_dir());
+        drop((database, cluster));
+        assert!(!directory.exists());
+    }
+
+    fn cluster_directory(connection: &mut PgConnection) -> std::path::PathBuf {
+        #[derive(QueryableByName)]
+        struct Setting {
+            #[diesel(sql_type = diesel::sql_types::Text)]
+            directory: String,
+        }
+        let setting: Setting =
+            sql_query("SELECT current_setting('data_directory') AS directory").get_result(connection).unwrap();
+        setting.directory.into()
     }
 
     #[test]

@@ -1,4 +1,5 @@
 //! The PostgreSQL server that tests share: the one `TEST_DATABASE_URL` names, or a throw-away cluster of this process's own.
+//! And clusters for one test alone, which it may kill.
 
 use std::ffi::OsStr;
 use std::fs;
@@ -6,8 +7,10 @@ use std::io::{BufRead, BufReader, Read, Write};
 use std::os::unix::fs::MetadataExt;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, ChildStdout, Command, Stdio};
 use std::sync::OnceLock;
+
+use crate::TestDatabase;
 
 /// Ports below those that Linux, macOS and Windows hand out for port 0, so that no server under test can be given one.
 const PORTS: std::ops::Range<u16> = 20_000..30_000;
@@ -28,22 +31,30 @@ pub(crate) fn server_url() -> Option<&'static str> {
     let server = SERVER.get_or_init(|| {
         let server = find_or_start();
         if let Err(reason) = &server {
-            // Not eprintln!, which the test harness captures: a skipped test passes, and this line is all that shows.
-            let line = format!("PostgreSQL tests did not run: {reason}\n");
-            let _ = std::io::stderr().write_all(line.as_bytes());
+            say_skipped(reason);
         }
         server
     });
     match server {
         Ok(server) => Some(&server.url),
         Err(reason) => {
-            assert!(
-                environment("REQUIRE_POSTGRES").as_deref() != Some("1"),
-                "PostgreSQL is required by REQUIRE_POSTGRES=1: {reason}"
-            );
+            forbid_skip(reason);
             None
         }
     }
+}
+
+fn say_skipped(reason: &str) {
+    // Not eprintln!, which the test harness captures: a skipped test passes, and this line is all that shows.
+    let line = format!("PostgreSQL tests did not run: {reason}\n");
+    let _ = std::io::stderr().write_all(line.as_bytes());
+}
+
+fn forbid_skip(reason: &str) {
+    assert!(
+        environment("REQUIRE_POSTGRES").as_deref() != Some("1"),
+        "PostgreSQL is required by REQUIRE_POSTGRES=1: {reason}"
+    );
 }
 
 fn find_or_start() -> Result<Server, String> {
@@ -52,7 +63,80 @@ fn find_or_start() -> Result<Server, String> {
     }
     let programs =
         find_programs().ok_or("set TEST_DATABASE_URL or install PostgreSQL (initdb, pg_ctl and postgres)")?;
-    start(&programs)
+    let Started { shell, url, .. } = start(&programs, Durability::Fast)?;
+    Ok(Server { url, _cluster: Some(shell) })
+}
+
+/// A PostgreSQL server of a test's own, which can be killed and started again. What was committed outlasts that.
+#[derive(Debug)]
+pub struct TestCluster {
+    shell: Child,
+    answers: BufReader<ChildStdout>,
+    url: String,
+}
+
+impl TestCluster {
+    /// Starts a server that nothing else uses; it is gone once this is dropped.
+    ///
+    /// `None` when PostgreSQL's programs are not on this machine: `TEST_DATABASE_URL` is of no use here.
+    ///
+    /// # Panics
+    ///
+    /// When the server does not start, and instead of returning `None` when `REQUIRE_POSTGRES=1`.
+    pub fn start() -> Option<Self> {
+        let Some(programs) = find_programs() else {
+            let reason = "install PostgreSQL (initdb, pg_ctl and postgres)";
+            say_skipped(reason);
+            forbid_skip(reason);
+            return None;
+        };
+        let Started { shell, answers, url } =
+            start(&programs, Durability::OutlastsKill).unwrap_or_else(|reason| panic!("{reason}"));
+        Some(Self { shell, answers, url })
+    }
+
+    /// Makes an empty database, which goes with the server.
+    ///
+    /// # Panics
+    ///
+    /// When it cannot be made, as while the server is dead.
+    pub fn create_database(&self) -> TestDatabase {
+        TestDatabase::in_cluster(&self.url)
+    }
+
+    /// Ends all processes of the server as `kill -9` does.
+    pub fn kill(&mut self) {
+        self.command("kill", "killed");
+    }
+
+    /// Starts the server again where it was, after a kill, and waits until it takes connections.
+    ///
+    /// # Panics
+    ///
+    /// When it does not come up.
+    pub fn restart(&mut self) {
+        self.command("start", "started");
+    }
+
+    fn command(&mut self, command: &str, done: &str) {
+        let commands = self.shell.stdin.as_mut().expect("it is open until this is dropped");
+        // If nobody reads it any more, the answer says why.
+        let _ = writeln!(commands, "{command}");
+        let mut answer = String::new();
+        self.answers.read_line(&mut answer).expect("an answer");
+        if answer.trim_end() != done {
+            let _ = self.answers.read_to_string(&mut answer);
+            panic!("the cluster did not {command}: {answer}");
+        }
+    }
+}
+
+impl Drop for TestCluster {
+    fn drop(&mut self) {
+        drop(self.shell.stdin.take());
+        // The directory goes before the shell does.
+        let _ = self.shell.wait();
+    }
 }
 
 #[allow(clippy::disallowed_methods, reason = "tests have no configuration but these variables")]
@@ -92,11 +176,31 @@ fn pg_config_bindir() -> Option<PathBuf> {
     Some(PathBuf::from(dir.trim_end()))
 }
 
-fn start(programs: &Path) -> Result<Server, String> {
+/// What has to be there after a crash.
+#[derive(Clone, Copy)]
+enum Durability {
+    /// Whatever: the cluster is gone by then.
+    Fast,
+    /// What was committed before the server was killed.
+    OutlastsKill,
+}
+
+struct Started {
+    /// Stops the cluster when its standard input ends.
+    shell: Child,
+    answers: BufReader<ChildStdout>,
+    url: String,
+}
+
+fn start(programs: &Path, durability: Durability) -> Result<Started, String> {
     let mut command = Command::new("sh");
     command
         .args([OsStr::new("-c"), OsStr::new(include_str!("cluster.sh")), OsStr::new("cluster.sh"), programs.as_os_str()])
         .arg(rand::random_range(PORTS).to_string())
+        .arg(match durability {
+            Durability::Fast => "",
+            Durability::OutlastsKill => "durable",
+        })
         .env("LC_ALL", "C")
         .current_dir("/")
         // Out of reach of what a terminal or a test runner sends to this process's group.
@@ -111,15 +215,15 @@ fn start(programs: &Path) -> Result<Server, String> {
         command.uid(uid).gid(gid);
     }
 
-    let mut cluster = command.spawn().map_err(|error| format!("sh did not start: {error}"))?;
-    let mut output = BufReader::new(cluster.stdout.take().ok_or("sh has no output")?);
+    let mut shell = command.spawn().map_err(|error| format!("sh did not start: {error}"))?;
+    let mut answers = BufReader::new(shell.stdout.take().ok_or("sh has no output")?);
     let mut answer = String::new();
-    let _ = output.read_line(&mut answer);
+    let _ = answers.read_line(&mut answer);
     if let ["ready", port, password] = answer.split_whitespace().collect::<Vec<_>>()[..] {
         let url = format!("postgres://postgres:{password}@127.0.0.1:{port}/postgres");
-        return Ok(Server { url, _cluster: Some(cluster) });
+        return Ok(Started { shell, answers, url });
     }
-    let _ = output.read_to_string(&mut answer);
+    let _ = answers.read_to_string(&mut answer);
     Err(format!("the programs in {} made no cluster: {answer}", programs.display()))
 }
 

@@ -54,7 +54,7 @@ impl App {
             log::warn!("passwords.cost is {}: hashes of a cost below 10 are quickly guessed", config.passwords.cost);
         }
         let keys = config.tokens.keys()?;
-        let tokens = config.tokens.acceptance(&keys, clock.clone())?;
+        let tokens = config.tokens.acceptance(&keys, None, clock.clone())?;
         let auth_service = auth_service(&config, &keys, clock.clone())?;
         let default_roles = config.users.roles()?;
 

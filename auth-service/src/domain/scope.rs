@@ -16,6 +16,11 @@ impl ScopeSet {
             .map(Self)
     }
 
+    /// The scopes, one by one.
+    pub fn iter(&self) -> impl Iterator<Item = &str> {
+        self.0.iter().map(String::as_str)
+    }
+
     /// Whether every scope of this set is in the other one.
     pub fn is_subset(&self, other: &Self) -> bool {
         self.0.is_subset(&other.0)
@@ -57,6 +62,11 @@ impl RoleScopes {
             .map(|(role, scopes)| Ok((role.clone(), ScopeSet::parse(scopes).ok_or_else(|| role.clone())?)))
             .collect::<Result<_, _>>()
             .map(Self)
+    }
+
+    /// What all roles give together.
+    pub fn all(&self) -> ScopeSet {
+        ScopeSet(self.0.values().flat_map(|scopes| scopes.0.iter().cloned()).collect())
     }
 
     /// What these roles give together. A role that is not configured gives nothing.

@@ -95,6 +95,8 @@ pub struct NewSession {
     pub address: Option<String>,
     /// With what.
     pub user_agent: Option<String>,
+    /// The client that showed its secret at the log-in: refreshing takes that client again (RFC 6749, 6).
+    pub client_id: Option<String>,
     /// When.
     pub created_at: Timestamp,
     /// When it ends whatever happens.
@@ -130,6 +132,8 @@ pub struct Session {
     pub previous: i64,
     /// When it ended, if it has.
     pub ended_at: Option<Timestamp>,
+    /// The client that showed its secret at the log-in.
+    pub client_id: Option<String>,
 }
 
 /// What the presentation of a refresh token means for its session.
@@ -143,12 +147,20 @@ pub enum Presentation {
     Reuse,
     /// The session has ended or expired.
     Dead,
+    /// The session is live, but it is a client's, and that client has not shown its secret. Nothing has happened to it.
+    Foreign,
 }
 
 impl Session {
     /// Whether it can still be refreshed.
     pub fn is_live(&self, now: Timestamp, policy: &SessionPolicy) -> bool {
         self.ended_at.is_none() && self.expires_at > now && self.last_used_at > now.plus_seconds(-policy.idle_seconds)
+    }
+
+    /// Whether this client, or nobody in particular, may use it: a session that was begun with a client is for that client
+    /// alone (RFC 6749, 6), any other one for whoever holds its tokens.
+    pub fn is_open_to(&self, client_id: Option<&str>) -> bool {
+        self.client_id.is_none() || self.client_id.as_deref() == client_id
     }
 
     /// Judges a number whose MAC is right.
@@ -184,6 +196,14 @@ pub enum EndReason {
     UserDisabled,
     /// The user was deleted.
     UserDeleted,
+    /// user-service went back to an older state of the user, as after a restored backup.
+    UserRestored,
+    /// The client that it was begun with revoked its refresh token.
+    RevokedByClient,
+    /// The client that it was begun with was deleted.
+    ClientDeleted,
+    /// The operator ended it.
+    EndedByOperator,
 }
 
 impl EndReason {
@@ -196,6 +216,10 @@ impl EndReason {
             Self::PasswordChanged => "password_changed",
             Self::UserDisabled => "user_disabled",
             Self::UserDeleted => "user_deleted",
+            Self::UserRestored => "user_restored",
+            Self::RevokedByClient => "revoked_by_client",
+            Self::ClientDeleted => "client_deleted",
+            Self::EndedByOperator => "ended_by_operator",
         }
     }
 }

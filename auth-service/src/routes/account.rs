@@ -8,7 +8,6 @@ use actix_web::{
     },
     web,
 };
-use aws_lc_rs::rand;
 use serde::Deserialize;
 use service_kit::{
     Error,
@@ -16,10 +15,13 @@ use service_kit::{
 };
 use shared_claims::actix::{AnyToken, Authorized};
 
-use super::delivery::{Delivery, no_store};
+use super::{
+    delivery::{Delivery, no_store},
+    random_bytes,
+};
 use crate::{
     app::State,
-    domain::{NewSession, ScopeSet, SessionId},
+    domain::{ClientId, NewSession, ScopeSet, SessionId},
     error::ACCOUNT_DISABLED,
     issue::{Grant, TokenResponse},
     storage::Started,
@@ -34,10 +36,11 @@ pub(crate) async fn register(
     delivery: Delivery,
 ) -> Result<HttpResponse, Error> {
     let user = state.users.register(&body.0).await?;
-    let session = match begin(&state, &user, None, address, &delivery, false).await? {
+    let log_in = LogIn { scope_limit: None, client: None, address, delivery: &delivery };
+    let session = match begin(&state, &user, &log_in, false).await? {
         Some(tokens) => tokens,
         // Somebody changed the new user within these milliseconds: what user-service said last counts.
-        None => begin(&state, &user, None, address, &delivery, true).await?.ok_or_else(changed_meanwhile)?,
+        None => begin(&state, &user, &log_in, true).await?.ok_or_else(changed_meanwhile)?,
     };
     Ok(delivery.respond(StatusCode::CREATED, with_user(session, user), &state.policy))
 }
@@ -49,25 +52,36 @@ pub(crate) async fn login(
     address: ClientAddress,
     delivery: Delivery,
 ) -> Result<HttpResponse, Error> {
-    let (tokens, user) = log_in(&state, &body.0, None, address, &delivery).await?;
+    let wish = LogIn { scope_limit: None, client: None, address, delivery: &delivery };
+    let (tokens, user) = log_in(&state, &body.0, &wish).await?;
     Ok(delivery.respond(StatusCode::OK, with_user(tokens, user), &state.policy))
+}
+
+/// A log-in, apart from whose it is.
+pub(super) struct LogIn<'a> {
+    /// The most that the session's tokens are to do.
+    pub(super) scope_limit: Option<ScopeSet>,
+    /// The client that has shown its secret: the session is its own.
+    pub(super) client: Option<&'a ClientId>,
+    /// Where from.
+    pub(super) address: ClientAddress,
+    /// How, and with what.
+    pub(super) delivery: &'a Delivery,
 }
 
 /// Logs a user in: by `/auth/login` and by the grant `password`.
 pub(super) async fn log_in(
     state: &State,
     credentials: &Credentials,
-    requested: Option<&ScopeSet>,
-    address: ClientAddress,
-    delivery: &Delivery,
+    log_in: &LogIn<'_>,
 ) -> Result<(TokenResponse, KnownUser), Error> {
     let user = state.users.verify(credentials).await?;
-    if let Some(tokens) = begin(state, &user, requested, address, delivery, false).await? {
+    if let Some(tokens) = begin(state, &user, log_in, false).await? {
         return Ok((tokens, user));
     }
     // The user changed between the check and now, so the check may have been against the former password.
     let user = state.users.verify(credentials).await?;
-    let tokens = begin(state, &user, requested, address, delivery, true).await?.ok_or_else(changed_meanwhile)?;
+    let tokens = begin(state, &user, log_in, true).await?.ok_or_else(changed_meanwhile)?;
     Ok((tokens, user))
 }
 
@@ -79,34 +93,40 @@ fn changed_meanwhile() -> Error {
 async fn begin(
     state: &State,
     user: &KnownUser,
-    requested: Option<&ScopeSet>,
-    address: ClientAddress,
-    delivery: &Delivery,
+    log_in: &LogIn<'_>,
     trust_user_service: bool,
 ) -> Result<Option<TokenResponse>, Error> {
-    let mut id = [0; 16];
-    rand::fill(&mut id).map_err(|_| Error::internal(std::io::Error::other("the system gives no random numbers")))?;
     let now = state.clock.now();
+    let ends_at = now.plus_seconds(state.policy.absolute_seconds);
     let session = NewSession {
-        id: SessionId::from_bytes(id),
+        id: SessionId::from_bytes(random_bytes()?),
         subject: user.subject.clone(),
-        scope_limit: requested.cloned(),
+        scope_limit: log_in.scope_limit.clone(),
         amr: "pwd",
-        address: address.0.map(|address| address.to_string()),
-        user_agent: delivery.user_agent(),
+        address: log_in.address.0.map(|address| address.to_string()),
+        user_agent: log_in.delivery.user_agent(),
+        client_id: log_in.client.map(|client| client.as_str().to_owned()),
         created_at: now,
-        expires_at: now.plus_seconds(state.policy.absolute_seconds),
+        expires_at: ends_at,
     };
     let id = session.id;
-    if state.sessions.start(session, trust_user_service).await? == Started::Stale {
-        return Ok(None);
+    match state.sessions.start(session, trust_user_service).await? {
+        Started::Yes => {}
+        // What the feed says of the user has been taken back, and these tokens should not meet it any more.
+        Started::WentBack => {
+            if let Err(cause) = state.feed.settle().await {
+                log::warn!("the tokens of this log-in are good in a moment only: {cause}");
+            }
+        }
+        Started::Stale => return Ok(None),
     }
     let grant = Grant {
         session: id,
         subject: &user.subject,
-        scope_limit: requested,
+        scope_limit: log_in.scope_limit.as_ref(),
         amr: "pwd",
         authenticated_at: now,
+        ends_at,
         number: 1,
     };
     state.issuer.issue(&grant, None).map(Some)

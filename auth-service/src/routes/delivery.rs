@@ -66,14 +66,14 @@ impl Delivery {
         self.user_agent.clone()
     }
 
-    /// The answer that carries tokens. It is never kept by a cache (RFC 6749, 5.1).
+    /// The answer that carries tokens.
     pub(crate) fn respond(
         &self,
         status: StatusCode,
         mut tokens: TokenResponse,
         policy: &SessionPolicy,
     ) -> HttpResponse {
-        let mut response = no_store(status);
+        let mut response = with_tokens(status);
         if self.cookie
             && let Some(token) = tokens.refresh_token.take()
         {
@@ -100,6 +100,13 @@ impl Delivery {
             .max_age(Duration::seconds(max_age_seconds))
             .finish()
     }
+}
+
+/// A response that carries tokens: no cache may keep it, not even one of HTTP/1.0 (RFC 6749, 5.1).
+pub(crate) fn with_tokens(status: StatusCode) -> HttpResponseBuilder {
+    let mut response = no_store(status);
+    response.insert_header((header::PRAGMA, "no-cache"));
+    response
 }
 
 /// A response that no cache may keep.

@@ -81,7 +81,7 @@ async fn holder(state: &State, session: SessionId, number: i64) -> Result<Option
             state.sessions.end(session.id, EndReason::RefreshReuse, now).await?;
             Ok(None)
         }
-        Presentation::Dead => Ok(None),
+        Presentation::Dead | Presentation::Foreign => Ok(None),
     }
 }
 

@@ -1,12 +1,20 @@
-//! Where sessions are kept. Only this module names tables; it returns domain types.
+//! Where sessions, clients and revocations are kept. Only this module names tables; it returns domain types.
 
+mod clients;
+mod revocations;
 mod schema;
 mod sessions;
+mod verifiers;
 
 use diesel_migrations::{EmbeddedMigrations, embed_migrations};
 use service_kit::db::Migrations;
 
-pub use self::sessions::{SessionStore, Started};
+pub use self::{
+    clients::ClientStore,
+    revocations::{CHANNEL, Committed, FeedStore, Known, News, RevocationStore},
+    sessions::{SessionStore, Started},
+    verifiers::{Verifier, VerifierStore},
+};
 
 /// The schema of auth-service on both databases.
 pub const MIGRATIONS: Migrations = {

@@ -29,5 +29,45 @@ diesel::table! {
         previous_number -> BigInt,
         ended_at -> Nullable<BigInt>,
         end_reason -> Nullable<Text>,
+        client_id -> Nullable<Text>,
+    }
+}
+
+diesel::table! {
+    feed_state (id) {
+        id -> BigInt,
+        epoch -> Text,
+        seq -> BigInt,
+        longest_ttl_seconds -> BigInt,
+    }
+}
+
+diesel::table! {
+    revocations (seq) {
+        seq -> BigInt,
+        kind -> Text,
+        key -> Text,
+        number -> Nullable<BigInt>,
+        until -> BigInt,
+    }
+}
+
+diesel::table! {
+    verifiers (id) {
+        id -> Text,
+        kids -> Text,
+        seen_at -> BigInt,
+    }
+}
+
+diesel::table! {
+    clients (id) {
+        id -> Text,
+        name -> Text,
+        secret_hash -> Text,
+        scope -> Text,
+        version -> BigInt,
+        created_at -> BigInt,
+        last_used_at -> Nullable<BigInt>,
     }
 }

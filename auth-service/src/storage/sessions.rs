@@ -6,10 +6,14 @@ use service_kit::{
     db::{Backend, Database, Db},
 };
 
-use super::schema::{sessions, subjects};
+use super::{
+    RevocationStore,
+    revocations::forget_versions_above,
+    schema::{clients, sessions, subjects},
+};
 use crate::domain::{
-    AuthorizationChange, EndReason, NewSession, Presentation, RefreshToken, ScopeSet, Session, SessionId,
-    SessionPolicy, Subject,
+    AuthorizationChange, EndReason, NewRevocation, NewSession, Presentation, RefreshToken, ScopeSet, Session,
+    SessionId, SessionPolicy, Subject,
 };
 
 #[derive(Queryable)]
@@ -29,6 +33,7 @@ struct SessionRow {
     current_number: i64,
     previous_number: i64,
     ended_at: Option<i64>,
+    client_id: Option<String>,
 }
 
 type Columns = (
@@ -47,6 +52,7 @@ type Columns = (
     sessions::current_number,
     sessions::previous_number,
     sessions::ended_at,
+    sessions::client_id,
 );
 
 /// The columns of a [`SessionRow`], in its order.
@@ -66,6 +72,7 @@ const COLUMNS: Columns = (
     sessions::current_number,
     sessions::previous_number,
     sessions::ended_at,
+    sessions::client_id,
 );
 
 impl SessionRow {
@@ -92,6 +99,7 @@ impl SessionRow {
             current: self.current_number,
             previous: self.previous_number,
             ended_at: self.ended_at.map(Timestamp::from_micros),
+            client_id: self.client_id,
         })
     }
 }
@@ -113,6 +121,7 @@ struct NewSessionRow<'a> {
     rotated_at: i64,
     current_number: i64,
     previous_number: i64,
+    client_id: Option<&'a str>,
 }
 
 #[derive(Queryable, Selectable, Insertable)]
@@ -146,7 +155,11 @@ fn split(text: &str) -> Vec<String> {
 pub enum Started {
     /// The session is there.
     Yes,
-    /// The user's authorization changed after user-service had checked the password: it has to be asked again.
+    /// The session is there, and user-service has gone back to an older state of the user: a new epoch of the feed has
+    /// begun.
+    WentBack,
+    /// The user's authorization changed after user-service had checked the password, or the client was deleted after it
+    /// had shown its secret: both have to be asked again.
     Stale,
 }
 
@@ -154,7 +167,7 @@ pub enum Started {
 /// statement: it succeeds for whoever presents the newest number, and for the number before it when the replay window
 /// is over. Everybody else finds no row.
 macro_rules! rotate {
-    ($id:expr, $number:expr, $now:expr, $policy:expr) => {{
+    ($id:expr, $number:expr, $client_id:expr, $now:expr, $policy:expr) => {{
         let now = $now.as_micros();
         let replay_over = $now.plus_seconds(-$policy.replay_window_seconds).as_micros();
         let idle_since = $now.plus_seconds(-$policy.idle_seconds).as_micros();
@@ -164,6 +177,7 @@ macro_rules! rotate {
                 .filter(sessions::ended_at.is_null())
                 .filter(sessions::expires_at.gt(now))
                 .filter(sessions::last_used_at.gt(idle_since))
+                .filter(sessions::client_id.is_null().or(sessions::client_id.eq($client_id)))
                 .filter(
                     sessions::current_number
                         .eq($number)
@@ -184,24 +198,39 @@ macro_rules! rotate {
 #[derive(Clone)]
 pub struct SessionStore {
     database: Database,
+    revocations: RevocationStore,
 }
 
 impl SessionStore {
-    /// On a database with the schema of [`super::MIGRATIONS`].
-    pub fn new(database: Database) -> Self {
-        Self { database }
+    /// On a database with the schema of [`super::MIGRATIONS`]; what ends sessions revokes their tokens.
+    pub fn new(database: Database, revocations: RevocationStore) -> Self {
+        Self { database, revocations }
     }
 
     /// Begins a session, unless auth-service knows of a newer authorization version of its user than the one that the
     /// log-in was checked against. With `trust_user_service` an older version is believed: it was read after the newer
-    /// one had been told of, so user-service's database has been restored from a backup.
+    /// one had been told of, so user-service's database has been restored from a backup. The user's other sessions end
+    /// then, since nobody can say what they may still do.
     pub async fn start(&self, session: NewSession, trust_user_service: bool) -> Result<Started, Error> {
-        self.database
-            .write(move |db| {
+        let now = session.created_at;
+        let started = self
+            .revocations
+            .transaction(now, move |db| {
                 let subject = SubjectRow::of(&session.subject, false, false);
+                let mut revoked = Vec::new();
+                let mut started = Started::Yes;
+                if let Some(client_id) = &session.client_id
+                    && !hold_client(db, client_id)?
+                {
+                    return Ok((Started::Stale, revoked));
+                }
                 let known = lock_subject(db, &subject)?;
-                if known.authorization_version > subject.authorization_version && !trust_user_service {
-                    return Ok(Started::Stale);
+                if known.authorization_version > subject.authorization_version {
+                    if !trust_user_service {
+                        return Ok((Started::Stale, revoked));
+                    }
+                    revoked = go_back(db, &subject, now)?;
+                    started = Started::WentBack;
                 }
                 diesel::update(subjects::table.find(&subject.user_id))
                     .set((
@@ -228,18 +257,22 @@ impl SessionStore {
                         rotated_at: created_at,
                         current_number: 1,
                         previous_number: 0,
+                        client_id: session.client_id.as_deref(),
                     })
                     .execute(db)?;
-                Ok(Started::Yes)
+                Ok((started, revoked))
             })
-            .await
+            .await?;
+        Ok(started.0)
     }
 
     /// Takes a presented refresh token to the next step of its line. `Some` means tokens: the session as it is after
-    /// the step, and whether it was rotated or replayed. A reuse ends the session.
+    /// the step, and whether it was rotated or replayed. A reuse ends the session. `client_id` is the client that has
+    /// shown its secret, if any: without the one that it belongs to, nothing happens to a session.
     pub async fn present(
         &self,
         token: RefreshToken,
+        client_id: Option<&str>,
         now: Timestamp,
         policy: SessionPolicy,
     ) -> Result<(Presentation, Option<Session>), Error> {
@@ -248,9 +281,13 @@ impl SessionStore {
         let rotated = match self.database.backend() {
             Backend::Sqlite => {
                 let id = id.clone();
+                let client_id = client_id.map(str::to_owned);
                 self.database
                     .write_statement(move |db| {
-                        rotate!(&id, number, now, policy).get_result::<SessionRow>(db).optional().map_err(Error::from)
+                        rotate!(&id, number, client_id.as_deref(), now, policy)
+                            .get_result::<SessionRow>(db)
+                            .optional()
+                            .map_err(Error::from)
                     })
                     .await?
             }
@@ -259,7 +296,7 @@ impl SessionStore {
             Backend::Postgres => {
                 self.database
                     .write_pipelined(async |connection| {
-                        let statement = rotate!(&id, number, now, policy);
+                        let statement = rotate!(&id, number, client_id, now, policy);
                         diesel_async::RunQueryDsl::get_result::<SessionRow>(statement, &mut &*connection)
                             .await
                             .optional()
@@ -274,10 +311,11 @@ impl SessionStore {
             return Ok((Presentation::Dead, None));
         };
         match session.judge(number, now, &policy) {
-            Presentation::Replay => Ok((Presentation::Replay, Some(session))),
             Presentation::Dead => Ok((Presentation::Dead, None)),
+            _ if !session.is_open_to(client_id) => Ok((Presentation::Foreign, None)),
+            Presentation::Replay => Ok((Presentation::Replay, Some(session))),
             // `Rotate` cannot be: the statement above would have found the row, and a session's numbers only grow.
-            Presentation::Reuse | Presentation::Rotate => {
+            Presentation::Reuse | Presentation::Rotate | Presentation::Foreign => {
                 self.end(token.session, EndReason::RefreshReuse, now).await?;
                 Ok((Presentation::Reuse, Some(session)))
             }
@@ -335,16 +373,7 @@ impl SessionStore {
 
     /// Ends a session. False if there was none that had not ended yet.
     pub async fn end(&self, id: SessionId, reason: EndReason, now: Timestamp) -> Result<bool, Error> {
-        self.database
-            .write_statement(move |db| {
-                let ended = diesel::update(
-                    sessions::table.filter(sessions::id.eq(id.to_string())).filter(sessions::ended_at.is_null()),
-                )
-                .set((sessions::ended_at.eq(now.as_micros()), sessions::end_reason.eq(reason.as_str())))
-                .execute(db)?;
-                Ok::<_, Error>(ended > 0)
-            })
-            .await
+        self.end_which(Which::One(id), reason, now).await.map(|ended| ended > 0)
     }
 
     /// Ends a session if it is this user's. False if there was no such session that had not ended yet.
@@ -355,39 +384,38 @@ impl SessionStore {
         reason: EndReason,
         now: Timestamp,
     ) -> Result<bool, Error> {
-        let user_id = user_id.to_owned();
-        self.database
-            .write_statement(move |db| {
-                let ended = diesel::update(
-                    sessions::table
-                        .filter(sessions::id.eq(id.to_string()))
-                        .filter(sessions::user_id.eq(&user_id))
-                        .filter(sessions::ended_at.is_null()),
-                )
-                .set((sessions::ended_at.eq(now.as_micros()), sessions::end_reason.eq(reason.as_str())))
-                .execute(db)?;
-                Ok::<_, Error>(ended > 0)
-            })
-            .await
+        self.end_which(Which::OneOfUser(id, user_id.to_owned()), reason, now).await.map(|ended| ended > 0)
     }
 
     /// Ends every session of a user.
     pub async fn end_all_of_user(&self, user_id: &str, reason: EndReason, now: Timestamp) -> Result<usize, Error> {
-        let user_id = user_id.to_owned();
-        self.database.write_statement(move |db| Ok::<_, Error>(end_sessions(db, &user_id, None, reason, now)?)).await
+        self.end_which(Which::User(user_id.to_owned(), None), reason, now).await
+    }
+
+    async fn end_which(&self, which: Which, reason: EndReason, now: Timestamp) -> Result<usize, Error> {
+        let (ended, _) = self
+            .revocations
+            .transaction(now, move |db| {
+                let revoked = end_sessions(db, &which, reason, now)?;
+                Ok((revoked.len(), revoked))
+            })
+            .await?;
+        Ok(ended)
     }
 
     /// Takes up changes of users' authorization, in the order given and all or none. One that is known already
     /// changes nothing, so they may be told of more than once.
     pub async fn apply(&self, changes: Vec<AuthorizationChange>, now: Timestamp) -> Result<(), Error> {
-        self.database
-            .write(move |db| {
+        self.revocations
+            .transaction(now, move |db| {
+                let mut revoked = Vec::new();
                 for change in &changes {
-                    apply_change(db, change, now)?;
+                    revoked.extend(apply_change(db, change, now)?);
                 }
-                Ok(())
+                Ok(((), revoked))
             })
-            .await
+            .await?;
+        Ok(())
     }
 
     /// Removes sessions that ended or expired before `before`. Their tokens are as dead without the row.
@@ -423,13 +451,29 @@ fn lock_subject(db: &mut Db, subject: &SubjectRow) -> Result<SubjectRow, DieselE
     }
 }
 
-fn apply_change(db: &mut Db, change: &AuthorizationChange, now: Timestamp) -> Result<(), DieselError> {
+/// Takes a change up. It revokes all tokens of the versions before it; those of the sessions that end are among them.
+/// Whether there is this client. If so it cannot be deleted until the transaction ends, so that its deletion finds every
+/// session that was begun with it.
+fn hold_client(db: &mut Db, client_id: &str) -> Result<bool, DieselError> {
+    let client = clients::table.find(client_id).select(clients::version);
+    let version: Option<i64> = match db {
+        Db::Sqlite(connection) => client.first(connection).optional()?,
+        Db::Postgres(connection) => client.for_key_share().first(connection).optional()?,
+    };
+    Ok(version.is_some())
+}
+
+fn apply_change(
+    db: &mut Db,
+    change: &AuthorizationChange,
+    now: Timestamp,
+) -> Result<Option<NewRevocation>, DieselError> {
     let subject = SubjectRow::of(&change.subject, change.disabled, change.deleted);
     // A user who never logged in has no sessions, but a log-in may be under way that was checked before the change.
     let known =
         lock_subject(db, &SubjectRow { authorization_version: 0, ..SubjectRow::of(&change.subject, false, false) })?;
     if known.authorization_version >= subject.authorization_version {
-        return Ok(());
+        return Ok(None);
     }
     diesel::update(subjects::table.find(&subject.user_id))
         .set((
@@ -439,34 +483,77 @@ fn apply_change(db: &mut Db, change: &AuthorizationChange, now: Timestamp) -> Re
             subjects::deleted.eq(subject.deleted),
         ))
         .execute(db)?;
+    let user = |keep| Which::User(subject.user_id.clone(), keep);
     if change.deleted {
-        end_sessions(db, &subject.user_id, None, EndReason::UserDeleted, now)?;
+        end_sessions(db, &user(None), EndReason::UserDeleted, now)?;
     } else if change.disabled {
-        end_sessions(db, &subject.user_id, None, EndReason::UserDisabled, now)?;
+        end_sessions(db, &user(None), EndReason::UserDisabled, now)?;
     } else if change.password_changed {
-        end_sessions(db, &subject.user_id, change.keep_session, EndReason::PasswordChanged, now)?;
+        end_sessions(db, &user(change.keep_session), EndReason::PasswordChanged, now)?;
     }
     diesel::update(sessions::table.filter(sessions::user_id.eq(&subject.user_id)).filter(sessions::ended_at.is_null()))
         .set((sessions::roles.eq(&subject.roles), sessions::authorization_version.eq(subject.authorization_version)))
         .execute(db)?;
-    Ok(())
+    Ok(Some(NewRevocation::User { min_ver: subject.authorization_version, sub: subject.user_id }))
 }
 
+/// user-service has gone back to an older version of a user, so what the feed says of newer ones would hit every token
+/// from now on. It is taken back, and the tokens that it was meant for are revoked by their sessions.
+fn go_back(db: &mut Db, subject: &SubjectRow, now: Timestamp) -> Result<Vec<NewRevocation>, DieselError> {
+    /// No access token lives for longer.
+    const LONGEST_TTL_SECONDS: i64 = 86_400;
+
+    let user_id = &subject.user_id;
+    end_sessions(db, &Which::User(user_id.clone(), None), EndReason::UserRestored, now)?;
+    let ended: Vec<String> = sessions::table
+        .filter(sessions::user_id.eq(user_id))
+        .filter(sessions::ended_at.gt(now.plus_seconds(-LONGEST_TTL_SECONDS).as_micros()).assume_not_null())
+        .select(sessions::id)
+        .load(db)?;
+    forget_versions_above(db, user_id, subject.authorization_version)?;
+    revocations_of(&ended)
+}
+
+/// Which sessions end.
+enum Which {
+    /// One.
+    One(SessionId),
+    /// One, if it is this user's.
+    OneOfUser(SessionId, String),
+    /// All of a user, but for one that may be kept.
+    User(String, Option<SessionId>),
+}
+
+/// Ends those that have not ended yet, and says so of their tokens.
 fn end_sessions(
     db: &mut Db,
-    user_id: &str,
-    keep: Option<SessionId>,
+    which: &Which,
     reason: EndReason,
     now: Timestamp,
-) -> Result<usize, DieselError> {
-    // No session has an empty id.
-    let kept = keep.map(|id| id.to_string()).unwrap_or_default();
-    diesel::update(
-        sessions::table
-            .filter(sessions::user_id.eq(user_id))
-            .filter(sessions::ended_at.is_null())
-            .filter(not(sessions::id.eq(kept))),
-    )
-    .set((sessions::ended_at.eq(now.as_micros()), sessions::end_reason.eq(reason.as_str())))
-    .execute(db)
+) -> Result<Vec<NewRevocation>, DieselError> {
+    macro_rules! end {
+        ($filter:expr) => {
+            diesel::update(sessions::table.filter($filter).filter(sessions::ended_at.is_null()))
+                .set((sessions::ended_at.eq(now.as_micros()), sessions::end_reason.eq(reason.as_str())))
+                .returning(sessions::id)
+                .get_results::<String>(db)?
+        };
+    }
+    let ended = match which {
+        Which::One(id) => end!(sessions::id.eq(id.to_string())),
+        Which::OneOfUser(id, user_id) => end!(sessions::id.eq(id.to_string()).and(sessions::user_id.eq(user_id))),
+        Which::User(user_id, keep) => {
+            // No session has an empty id.
+            let kept = keep.map(|id| id.to_string()).unwrap_or_default();
+            end!(sessions::user_id.eq(user_id).and(not(sessions::id.eq(kept))))
+        }
+    };
+    revocations_of(&ended)
+}
+
+fn revocations_of(ids: &[String]) -> Result<Vec<NewRevocation>, DieselError> {
+    ids.iter()
+        .map(|id| SessionId::parse(id).map(NewRevocation::Session))
+        .collect::<Option<_>>()
+        .ok_or_else(|| DieselError::DeserializationError("sessions.id".into()))
 }

@@ -15,6 +15,7 @@ on_both_databases! {
         let answer = send(app.post("/auth/register").json(&body)).await;
         assert_eq!(answer.status.as_u16(), 201);
         assert_eq!(answer.header("cache-control"), "no-store");
+        assert_eq!(answer.header("pragma"), "no-cache");
         assert_eq!(answer.body["user"]["email"], "ada@example.com");
         assert_eq!(answer.body["token_type"], "Bearer");
         assert_eq!(answer.body["expires_in"], 900);
@@ -208,7 +209,9 @@ on_both_databases! {
         let app = TestApp::start(db);
         for (form, error) in [
             (vec![], "invalid_request"),
+            (vec![("grant_type", "")], "invalid_request"),
             (vec![("grant_type", "refresh_token")], "invalid_request"),
+            (vec![("grant_type", "refresh_token"), ("refresh_token", "")], "invalid_request"),
             (vec![("grant_type", "password"), ("username", "ada")], "invalid_request"),
             (vec![("grant_type", "implicit")], "unsupported_grant_type"),
             (vec![("grant_type", "password"), ("grant_type", "password")], "invalid_request"),

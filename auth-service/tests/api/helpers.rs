@@ -15,6 +15,7 @@ use serde_json::{Value, json};
 use service_kit::{Clock, Timestamp, config::Sources, peer::INTERNAL_SCOPE};
 use shared_claims::{Claims, KeyRing, Signer, Verifier};
 use test_support::TestDatabase;
+use tokio::sync::oneshot;
 
 pub const SECRET: &str = "kX3vT9qLw7Zr2Yp8Nf5Jc1Hb6Md4Gs0A";
 pub const REFRESH_SECRET: &str = "Qe4Rt7Yu1Io9Pa3Sd6Fg8Hj2Kl5Zx0Cv";
@@ -25,10 +26,12 @@ pub struct TestApp {
     pub address: String,
     pub client: reqwest::Client,
     pub users: FakeUsers,
+    pub database: Arc<TestDatabase>,
     clock: Arc<AtomicI64>,
+    user_url: String,
     server: ServerHandle,
+    ask_to_stop: oneshot::Sender<()>,
     running: actix_web::rt::task::JoinHandle<()>,
-    _database: TestDatabase,
 }
 
 #[derive(Clone)]
@@ -167,6 +170,21 @@ impl TestApp {
     pub fn start_with(database: TestDatabase, extra: &[(&str, &str)]) -> Self {
         let clock = Arc::new(AtomicI64::new(START));
         let (users, user_url) = fake_users(clock.clone());
+        Self::on(Arc::new(database), clock, users, user_url, extra)
+    }
+
+    /// Another replica: on the same database, with the same clock and users.
+    pub fn beside(&self, extra: &[(&str, &str)]) -> Self {
+        Self::on(self.database.clone(), self.clock.clone(), self.users.clone(), self.user_url.clone(), extra)
+    }
+
+    fn on(
+        database: Arc<TestDatabase>,
+        clock: Arc<AtomicI64>,
+        users: FakeUsers,
+        user_url: String,
+        extra: &[(&str, &str)],
+    ) -> Self {
         let shown = clock.clone();
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let service = auth_service::build(
@@ -177,23 +195,37 @@ impl TestApp {
         .unwrap();
         let address = format!("http://127.0.0.1:{}", service.port());
         let server = service.handle();
+        let (ask_to_stop, asked_to_stop) = oneshot::channel();
         let running = actix_web::rt::spawn(async move {
-            service.run_until(std::future::pending()).await.unwrap();
+            let asked = async {
+                if asked_to_stop.await.is_err() {
+                    std::future::pending::<()>().await;
+                }
+            };
+            service.run_until(asked).await.unwrap();
         });
-        Self {
-            address,
-            client: reqwest::Client::builder().no_proxy().build().unwrap(),
-            users,
-            clock,
-            server,
-            running,
-            _database: database,
-        }
+        let client = reqwest::Client::builder().no_proxy().build().unwrap();
+        Self { address, client, users, database, clock, user_url, server, ask_to_stop, running }
     }
 
     /// Stops the service before its database goes.
     pub async fn stop(self) {
         self.server.stop(false).await;
+        self.running.await.unwrap();
+    }
+
+    /// Stops the service and starts it again, with the same database.
+    pub async fn restart(self, meanwhile: impl FnOnce()) -> Self {
+        let (database, clock, users, user_url) =
+            (self.database.clone(), self.clock.clone(), self.users.clone(), self.user_url.clone());
+        self.stop().await;
+        meanwhile();
+        Self::on(database, clock, users, user_url, &[])
+    }
+
+    /// Asks the service to stop, as a signal would, and waits until it has.
+    pub async fn stop_gracefully(self) {
+        self.ask_to_stop.send(()).unwrap();
         self.running.await.unwrap();
     }
 

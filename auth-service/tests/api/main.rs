@@ -9,11 +9,17 @@
 
 mod account;
 mod bodies;
+mod clients;
+mod confusion;
 mod cookies;
 mod events;
+mod feed;
 mod helpers;
+mod introspection;
+mod metadata;
 mod permissions;
 mod refresh;
+mod revocation;
 mod schema;
 mod sessions;
 mod tokens;

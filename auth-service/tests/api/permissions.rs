@@ -10,13 +10,23 @@ const MATRIX: &[(&str, &str, [u16; 4])] = &[
     ("POST", "/auth/register", [415, 415, 415, 415]),
     ("POST", "/auth/login", [415, 415, 415, 415]),
     ("POST", "/auth/token", [415, 415, 415, 415]),
+    ("POST", "/auth/introspect", [415, 415, 415, 415]),
+    ("POST", "/auth/revoke", [415, 415, 415, 415]),
     ("POST", "/auth/logout", [401, 204, 403, 403]),
     ("GET", "/auth/me", [401, 200, 200, 200]),
     ("POST", "/auth/me", [401, 200, 200, 200]),
     ("GET", "/auth/verify", [401, 204, 204, 204]),
     ("GET", "/auth/sessions", [401, 200, 403, 403]),
     ("DELETE", "/auth/sessions/AAAAAAAAAAAAAAAAAAAAAA", [401, 404, 403, 403]),
+    ("GET", "/.well-known/oauth-authorization-server", [200, 200, 200, 200]),
+    ("GET", "/.well-known/jwks.json", [200, 200, 200, 200]),
+    ("GET", "/internal/clients", [401, 403, 403, 200]),
+    ("POST", "/internal/clients", [401, 403, 403, 415]),
+    ("DELETE", "/internal/clients/cli_AAAAAAAAAAAAAAAAAAAAAA", [401, 403, 403, 404]),
     ("POST", "/internal/user-events", [401, 403, 403, 415]),
+    ("GET", "/internal/revocations", [401, 403, 403, 200]),
+    ("POST", "/internal/revocations", [401, 403, 403, 415]),
+    ("GET", "/internal/keys", [401, 403, 403, 200]),
     ("GET", "/healthz", [200, 200, 200, 200]),
     ("GET", "/readyz", [200, 200, 200, 200]),
     ("GET", "/auth", [404, 404, 404, 404]),
@@ -24,6 +34,9 @@ const MATRIX: &[(&str, &str, [u16; 4])] = &[
     ("PUT", "/auth/me", [405, 405, 405, 405]),
     ("GET", "/auth/login", [405, 405, 405, 405]),
 ];
+
+/// These answer in the form of RFC 6749, 5.2.
+const OAUTH: [&str; 3] = ["/auth/token", "/auth/introspect", "/auth/revoke"];
 
 on_both_databases! {
     async fn every_route_lets_in_whom_it_should_and_nobody_else(db: TestDatabase) {
@@ -43,7 +56,7 @@ on_both_databases! {
                 let answer = send(request).await;
                 assert_eq!(answer.status.as_u16(), *status, "{method} {path} {:?}: {}", token.is_some(), answer.body);
                 assert!(!answer.header("x-request-id").is_empty());
-                if *status >= 400 && *path != "/auth/token" {
+                if *status >= 400 && !OAUTH.contains(path) {
                     assert_eq!(answer.header("content-type"), "application/problem+json");
                     assert_eq!(answer.body["request_id"], answer.header("x-request-id"));
                 }

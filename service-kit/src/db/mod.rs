@@ -10,6 +10,7 @@
 //!   that many requests share.
 
 mod error;
+mod listen;
 mod migrate;
 mod multi;
 mod pipeline;
@@ -33,6 +34,7 @@ use tokio::sync::Semaphore;
 
 pub use self::{
     error::StorageError,
+    listen::Listener,
     migrate::{Migrations, SchemaState},
     multi::{Db, MultiBackend, MultiField, MultiRawValue, MultiRow},
     pipeline::PipelinedConnection,
@@ -112,6 +114,16 @@ impl Database {
         self.inner.url.backend()
     }
 
+    /// Another handle of the same database, with connections of its own that nothing else uses.
+    pub fn apart(&self, pool_size: u32) -> Result<Self, StorageError> {
+        Self::open(&self.inner.url, pool_size, self.inner.migrations)
+    }
+
+    /// Hears what is notified on a channel of PostgreSQL; never anything on SQLite.
+    pub fn listen(&self, channel: &'static str) -> Listener {
+        Listener::new(self.inner.url.pipeline_target().cloned(), channel)
+    }
+
     /// Applies the migrations that are missing, one replica at a time. Answers how many there were.
     pub fn migrate(&self) -> Result<usize, StorageError> {
         let mut connection = self.inner.pool.get().map_err(StorageError::unreachable)?;
@@ -154,6 +166,21 @@ impl Database {
     {
         let _writing = self.writing().await?;
         self.run(move |db| db.in_transaction(work)).await
+    }
+
+    /// Like [`Database::write`], and runs `committed` on the same thread once the transaction is kept: also when
+    /// whoever asked for it has stopped waiting.
+    pub async fn write_and_then<T, E>(
+        &self,
+        work: impl FnOnce(&mut Db) -> Result<T, E> + Send + 'static,
+        committed: impl FnOnce(&T) + Send + 'static,
+    ) -> Result<T, E>
+    where
+        T: Send + 'static,
+        E: From<Error> + MaybeUnavailable + Send + 'static,
+    {
+        let _writing = self.writing().await?;
+        self.run(move |db| db.in_transaction(work).inspect(committed)).await
     }
 
     /// Runs a single statement that changes something on the blocking pool: it is a transaction by itself.

@@ -20,7 +20,12 @@ use super::{StorageError, UrlError};
 /// A connection as diesel-async has it; `&mut &*connection` queries it while others do the same.
 pub type PipelinedConnection = AsyncPgConnection;
 
+/// A connection that nobody drives yet.
+pub(super) type RawConnection =
+    tokio_postgres::Connection<tokio_postgres::Socket, postgres_openssl::TlsStream<tokio_postgres::Socket>>;
+
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
+const KEEPALIVE: Duration = Duration::from_secs(10);
 
 /// What a query does to those behind it on its connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -113,6 +118,15 @@ impl PipelineTarget {
             Ok(())
         });
         Ok(Self { config, tls })
+    }
+
+    /// A connection and its client, to be driven by whoever asked for it. It mostly waits, so the other end is asked for
+    /// a sign of life now and then.
+    pub(super) async fn connect_raw(&self) -> anyhow::Result<(tokio_postgres::Client, RawConnection)> {
+        let mut config = self.config.clone();
+        config.keepalives_idle(KEEPALIVE).keepalives_interval(KEEPALIVE).keepalives_retries(3);
+        let connecting = config.connect(self.tls.clone());
+        Ok(tokio::time::timeout(CONNECT_TIMEOUT, connecting).await.context("connecting took too long")??)
     }
 
     async fn connect(&self) -> anyhow::Result<Lane> {

@@ -3,11 +3,11 @@
 use std::fmt;
 
 use actix_web::http::StatusCode;
-use actix_web::http::header::{CACHE_CONTROL, WWW_AUTHENTICATE};
+use actix_web::http::header::{CACHE_CONTROL, RETRY_AFTER, WWW_AUTHENTICATE};
 use actix_web::{HttpResponse, ResponseError};
 use serde::Serialize;
 
-use crate::error::Error;
+use crate::error::{Error, ErrorKind};
 
 /// Why a caller was turned away. It repeats nothing of the token, so it can be logged and sent as it is.
 #[derive(Clone, Debug)]
@@ -47,8 +47,9 @@ impl Rejection {
         Self { reason: Reason::NoVerifier, realm: String::new() }
     }
 
-    /// The stable machine code: `token_missing`, `token_invalid`, `token_expired`, `insufficient_scope`,
-    /// `invalid_request`, or `internal` if the application lacks a verifier. More may come.
+    /// The stable machine code: `token_missing`, `token_invalid`, `token_expired`, `token_revoked`,
+    /// `insufficient_scope`, `invalid_request`, `dependency_unavailable` while it is not known what is revoked, or
+    /// `internal` if the application lacks a verifier. More may come.
     pub fn code(&self) -> &'static str {
         match self.reason {
             Reason::Missing => "token_missing",
@@ -59,10 +60,12 @@ impl Rejection {
         }
     }
 
-    /// 401, 403 for a token that does not suffice, 400 for a request that presents tokens wrongly, 500 if the
-    /// application lacks a verifier.
+    /// 401, 403 for a token that does not suffice, 400 for a request that presents tokens wrongly, 503 while it is not
+    /// known what is revoked (the token may be good: a client must not throw it away), 500 if the application lacks a
+    /// verifier.
     pub fn status(&self) -> StatusCode {
         match self.reason {
+            Reason::Invalid(error) if error.kind() == ErrorKind::Stale => StatusCode::SERVICE_UNAVAILABLE,
             Reason::Missing | Reason::Invalid(_) => StatusCode::UNAUTHORIZED,
             Reason::Insufficient { .. } => StatusCode::FORBIDDEN,
             Reason::Request(_) => StatusCode::BAD_REQUEST,
@@ -86,6 +89,7 @@ impl Rejection {
     pub fn www_authenticate(&self) -> Option<String> {
         let (error, scope) = match self.reason {
             Reason::Missing => (None, None),
+            Reason::Invalid(error) if error.kind() == ErrorKind::Stale => return None,
             Reason::Invalid(_) => (Some("invalid_token"), None),
             Reason::Insufficient { scope, .. } => (Some("insufficient_scope"), scope),
             Reason::Request(_) => (Some("invalid_request"), None),
@@ -142,6 +146,9 @@ impl ResponseError for Rejection {
         };
         let mut response = HttpResponse::build(status);
         response.insert_header((CACHE_CONTROL, "no-store")).content_type("application/problem+json");
+        if status == StatusCode::SERVICE_UNAVAILABLE {
+            response.insert_header((RETRY_AFTER, "1"));
+        }
         if let Some(challenge) = self.www_authenticate() {
             response.insert_header((WWW_AUTHENTICATE, challenge));
         }

@@ -6,7 +6,7 @@ use aws_lc_rs::hmac;
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde_json::{Value, json};
-use shared_claims::{Claims, KeyRing, Signer, Verifier};
+use shared_claims::{Claims, KeyError, KeyRing, Signer, Verifier};
 
 pub(crate) const SECRET: &[u8] = b"kPz3vN8qWb5xTy1mRc7dGf2hJs9uLe4a";
 pub(crate) const ISSUER: &str = "https://id.example";
@@ -27,6 +27,29 @@ pub(crate) fn signer() -> Signer {
 
 pub(crate) fn verifier() -> Verifier {
     Verifier::builder(ring()).issuer(ISSUER).audience(AUDIENCE).clock(Arc::new(|| NOW)).build().unwrap()
+}
+
+/// The whole key pair for an algorithm.
+pub(crate) fn pair(algorithm: &str) -> Value {
+    let set: Value = serde_json::from_str(include_str!("../vectors/keys.json")).unwrap();
+    set["keys"].as_array().unwrap().iter().find(|key| key["alg"] == algorithm).unwrap().clone()
+}
+
+/// The public half of [`pair`].
+pub(crate) fn public(algorithm: &str) -> Value {
+    let mut key = pair(algorithm);
+    let private = ["d", "p", "q", "dp", "dq", "qi"];
+    key.as_object_mut().unwrap().retain(|name, _| !private.contains(&name.as_str()));
+    key
+}
+
+/// A common secret as a key of a set.
+pub(crate) fn jwk(kid: &str, secret: &[u8]) -> Value {
+    json!({"kty": "oct", "kid": kid, "alg": "HS256", "use": "sig", "k": encode(secret)})
+}
+
+pub(crate) fn jwk_set(keys: &[Value]) -> Result<KeyRing, KeyError> {
+    KeyRing::from_jwk_set(json!({ "keys": keys }).to_string().as_bytes())
 }
 
 /// A user's claims, valid now.
@@ -55,6 +78,10 @@ pub(crate) fn payload() -> Value {
 
 pub(crate) fn encode(part: impl AsRef<[u8]>) -> String {
     URL_SAFE_NO_PAD.encode(part)
+}
+
+pub(crate) fn decode(part: &str) -> Vec<u8> {
+    URL_SAFE_NO_PAD.decode(part).unwrap()
 }
 
 /// Signs whatever two parts are given, already encoded, with the right secret.

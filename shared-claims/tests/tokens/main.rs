@@ -3,8 +3,12 @@
 
 #[cfg(feature = "actix")]
 mod actix;
+mod confusion;
 mod helpers;
 mod keys;
+mod pairs;
 mod properties;
+#[cfg(feature = "feed")]
+mod revocation;
 mod vectors;
 mod verifier;

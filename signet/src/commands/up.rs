@@ -21,6 +21,7 @@ use crate::{
     failure::Failure,
     greeting::{Admin, Screen},
     output,
+    ring_file::{self, Algorithm, RingFile},
     secrets::{self, SecretsError, SecretsFile, StoredSecrets},
     stack::url_of,
 };
@@ -51,29 +52,37 @@ fn validate(config: &UpConfig, data_dir: &Path) -> Result<(), ConfigError> {
     complete.for_stack(data_dir).validate()
 }
 
-/// Fills in the secrets that are not configured: those that an earlier start made, or new ones.
+/// Fills in the secrets and the keys that are not configured: those that an earlier start made, or new ones.
 fn provide_secrets(config: &mut UpConfig, data_dir: &Path) -> Result<(), StartError> {
     let wanted = config.wanted_secrets();
-    if !wanted.any() {
+    if !wanted.any() && !config.wants_keys() {
         return Ok(());
     }
     let unusable = |cause: SecretsError| StartError::Unavailable(cause.to_string());
     let file = SecretsFile::in_directory(data_dir);
-    let stored = if let Some(stored) = file.read().map_err(unusable)? {
-        stored
-    } else {
-        refuse_to_replace_lost_secrets(config, data_dir, &file)?;
-        file.make(wanted).map_err(unusable)?
-    };
-    config.take(stored);
+    match file.read().map_err(unusable)? {
+        Some(stored) => config.take(stored),
+        None if wanted.any() => {
+            refuse_to_replace_lost_secrets(config, data_dir, &file)?;
+            config.take(file.make(wanted).map_err(unusable)?);
+        }
+        None => {}
+    }
     let missing = config.wanted_secrets();
-    for (key, missing) in
-        [("tokens.secret", missing.tokens), ("refresh.secret", missing.refresh), ("passwords.pepper", missing.pepper)]
-    {
+    for (key, missing) in [("refresh.secret", missing.refresh), ("passwords.pepper", missing.pepper)] {
         if missing {
             let problem = format_args!("must be set: {} was made without it", file.path().display());
             return Err(ConfigError::new(key, problem).into());
         }
+    }
+    if config.wants_keys() {
+        let path = ring_file::in_directory(data_dir);
+        if !path.exists() {
+            // Lost keys cost no more than a refresh of every access token, so they are simply made anew.
+            RingFile::create(&path, Algorithm::Hs256, Clock::system().now().as_seconds())
+                .map_err(|cause| StartError::Unavailable(cause.to_string()))?;
+        }
+        config.tokens.jwks_file = Some(path);
     }
     Ok(())
 }

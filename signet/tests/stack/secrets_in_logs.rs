@@ -77,7 +77,9 @@ async fn drive(client: &Client, admin_password: &str) -> Vec<String> {
     let csv = format!("id,name\np-1,Amara\np-2,{}\n\"p-3,{HALF_SENT}\n", "x".repeat(300));
     let import = client.request(Method::POST, "/persons/import").bearer_auth(&admin.access);
     client.send(import.header("content-type", "text/csv").body(csv)).await.expect(200);
-    client.call(Method::POST, "/auth/logout?all=true", &first.access, None).await.expect(204);
+    let renewed = Tokens::of(&client.log_in("ada@example.com", NEW_PASSWORD).await.expect(200));
+    secrets.extend([renewed.access.clone(), renewed.refresh.clone()]);
+    client.call(Method::POST, "/auth/logout?all=true", &renewed.access, None).await.expect(204);
     secrets
 }
 
@@ -114,8 +116,11 @@ on_both_databases! {
 
             let stored = std::fs::read_to_string(home.directory.path().join(&data_dir).join("secrets.toml")).unwrap();
             let stored: Vec<String> = stored.split('"').skip(1).step_by(2).map(str::to_owned).collect();
-            assert_eq!(stored.len(), 2);
+            assert_eq!(stored.len(), 1, "the key of refresh tokens");
             secrets.extend(stored);
+            let ring = std::fs::read(home.directory.path().join(&data_dir).join("keys.json")).unwrap();
+            let ring: serde_json::Value = serde_json::from_slice(&ring).unwrap();
+            secrets.push(ring["keys"][0]["k"].as_str().unwrap().to_owned());
             secrets.push("Zt6nWb3qYf9kMr1xHd8vJc5pLg2sUa7eQo4iVyTwNzE".to_owned());
             if let Some(url) = home.database_url() {
                 let url: reqwest::Url = url.parse().unwrap();

@@ -1,0 +1,409 @@
+//! `signet keys`: the ring that tokens are signed and verified with, and its changes while everything runs.
+
+use std::{fmt::Write as _, path::PathBuf, process::ExitCode, time::Duration};
+
+use anyhow::{Context as _, anyhow};
+use clap::{Args, Subcommand};
+use reqwest::{Method, StatusCode};
+use serde::Deserialize;
+use serde_json::json;
+use service_kit::{Clock, Timestamp, peer::INTERNAL_SCOPE};
+use shared_claims::KeyRing;
+
+use crate::{
+    cli::Place,
+    config,
+    connection::{self, AuthTarget, Connection},
+    failure::Failure,
+    output,
+    ring_file::{self, Algorithm, RingFile, Standing},
+};
+
+/// How often auth-service is asked whether everybody knows a key.
+const ASK_EVERY: Duration = Duration::from_millis(500);
+
+const TIMEOUT: Duration = Duration::from_secs(10);
+
+/// By how much the clocks of verifiers may be behind, and how long services take to go over to another signing key.
+const MARGIN_SECONDS: u64 = 60;
+
+/// How long a revocation waits for the issuers to sign with another key first.
+const HANDOVER: Duration = Duration::from_secs(5);
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Make a new ring with one key
+    Generate(Generate),
+    /// Show the keys, and which verifiers know them
+    List(List),
+    /// Print the public parts of the key pairs, for services that may verify and not issue
+    Public(Public),
+    /// Add a key, wait until every verifier knows it, and let it sign. Run again, it goes on where it was stopped
+    Rotate(Rotate),
+    /// Take out a key that signs no more, when the last token that it signed has expired
+    Retire(Retire),
+    /// Take out a key that has leaked, at once and everywhere: what it signed is refused from now on
+    Revoke(Revoke),
+}
+
+#[derive(Args, Clone, Debug)]
+pub(crate) struct Ring {
+    /// The JWK Set file [default: tokens.jwks_file of the configuration, or keys.json in the data directory]
+    #[arg(long, value_name = "FILE")]
+    file: Option<PathBuf>,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct Generate {
+    #[command(flatten)]
+    ring: Ring,
+    /// What the key signs with
+    #[arg(long, value_enum, default_value = "HS256")]
+    alg: Algorithm,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct List {
+    #[command(flatten)]
+    ring: Ring,
+    #[command(flatten)]
+    target: AuthTarget,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct Public {
+    #[command(flatten)]
+    ring: Ring,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct Rotate {
+    #[command(flatten)]
+    ring: Ring,
+    #[command(flatten)]
+    target: AuthTarget,
+    /// What the new key signs with [default: the same as the present one]
+    #[arg(long, value_enum)]
+    alg: Option<Algorithm>,
+    /// Only add the key: where the file has to be brought to the services first, as with a Kubernetes Secret
+    #[arg(long)]
+    no_wait: bool,
+    /// Seconds to wait for the verifiers
+    #[arg(long, value_name = "SECONDS", default_value_t = 300)]
+    timeout: u64,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct Retire {
+    /// The key's id
+    kid: String,
+    #[command(flatten)]
+    ring: Ring,
+    #[command(flatten)]
+    target: AuthTarget,
+    /// Wait for the last token to expire
+    #[arg(long)]
+    wait: bool,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct Revoke {
+    /// The key's id
+    kid: String,
+    #[command(flatten)]
+    ring: Ring,
+    #[command(flatten)]
+    target: AuthTarget,
+}
+
+/// The answer of `GET /internal/keys`.
+#[derive(Debug, Deserialize)]
+struct KeyState {
+    signing: String,
+    verifiers: Vec<KnownVerifier>,
+    access_ttl_seconds: u64,
+}
+
+#[derive(Debug, Deserialize)]
+struct KnownVerifier {
+    id: String,
+    /// The ids of its keys; the first is the one that it signs with, if it signs.
+    kids: Vec<String>,
+}
+
+impl KeyState {
+    fn lacking<'a>(&'a self, kid: &'a str) -> impl Iterator<Item = &'a str> {
+        let knows = move |verifier: &&KnownVerifier| !verifier.kids.iter().any(|known| known == kid);
+        self.verifiers.iter().filter(knows).map(|verifier| verifier.id.as_str())
+    }
+
+    /// Those who would still sign with a key.
+    fn signing_with<'a>(&'a self, kid: &'a str) -> impl Iterator<Item = &'a str> {
+        let signs = move |verifier: &&KnownVerifier| verifier.kids.first().is_some_and(|first| first == kid);
+        self.verifiers.iter().filter(signs).map(|verifier| verifier.id.as_str())
+    }
+}
+
+pub(crate) fn run(place: &Place, command: Command) -> Result<ExitCode, Failure> {
+    match command {
+        Command::Generate(options) => generate(place, &options),
+        Command::List(options) => connection::converse(list(place, &options)),
+        Command::Public(options) => {
+            output::print(RingFile::read(&options.ring.path(place)?).map_err(anyhow::Error::new)?.public().trim_end());
+            Ok(ExitCode::SUCCESS)
+        }
+        Command::Rotate(options) => connection::converse(rotate(place, &options)),
+        Command::Retire(options) => connection::converse(retire(place, &options)),
+        Command::Revoke(options) => connection::converse(revoke(place, &options)),
+    }
+}
+
+impl Ring {
+    fn path(&self, place: &Place) -> Result<PathBuf, Failure> {
+        if let Some(path) = &self.file {
+            return Ok(path.clone());
+        }
+        let configuration: config::UpConfig = config::sources(place, None).load()?;
+        if let Some(path) = configuration.tokens.jwks_file {
+            return Ok(path);
+        }
+        let path = ring_file::in_directory(&place.data_dir);
+        if configuration.tokens.secret.is_some() || !path.exists() {
+            Err(anyhow!(
+                "there is no key ring at {}: name the file with --file, or the data directory of the stack with \
+                 --data-dir; a common secret (tokens.secret) becomes a ring with `signet keys generate`",
+                path.display()
+            ))?;
+        }
+        Ok(path)
+    }
+
+    fn open(&self, place: &Place) -> Result<RingFile, Failure> {
+        Ok(RingFile::open(&self.path(place)?).map_err(anyhow::Error::new)?)
+    }
+}
+
+fn now() -> u64 {
+    Clock::system().now().as_seconds()
+}
+
+fn save(file: &RingFile) -> Result<(), Failure> {
+    Ok(file.save().map_err(anyhow::Error::new)?)
+}
+
+fn generate(place: &Place, options: &Generate) -> Result<ExitCode, Failure> {
+    let path = options.ring.file.clone().unwrap_or_else(|| ring_file::in_directory(&place.data_dir));
+    let file = RingFile::create(&path, options.alg, now()).map_err(anyhow::Error::new)?;
+    output::print(format_args!("made {} with the key {}", path.display(), file.signing()));
+    if options.alg == Algorithm::Hs256 {
+        output::print("It is a common secret: whoever can verify with it can also issue.");
+    } else {
+        output::print("Give it to auth-service alone; `signet keys public` prints what the others verify with.");
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+async fn list(place: &Place, options: &List) -> Result<ExitCode, Failure> {
+    let file = RingFile::read(&options.ring.path(place)?).map_err(anyhow::Error::new)?;
+    let ring = file.ring().map_err(anyhow::Error::new)?;
+    let state = match Operator::new(place, &options.target, &ring) {
+        Ok(operator) => operator.key_state().await,
+        Err(failure) => Err(failure),
+    };
+    output::print(table(&file, state.as_ref().ok()));
+    if let Err(failure) = state {
+        output::print(format_args!("\nWhich verifiers know them is not known: {failure}"));
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn table(file: &RingFile, state: Option<&KeyState>) -> String {
+    let mut table = format!("{}\n\n{:<22}{:<8}{:<22}{}", file.path().display(), "key", "alg", "made", "standing");
+    for (kid, alg, made, standing) in file.keys() {
+        let made = made.map_or_else(|| "-".to_owned(), rfc3339);
+        let standing = match standing {
+            Standing::Signing => "signs".to_owned(),
+            Standing::Incoming => "verifies, to sign next".to_owned(),
+            Standing::Outgoing { until: Some(until) } => format!("verifies, to be retired after {}", rfc3339(until)),
+            Standing::Outgoing { until: None } => "verifies".to_owned(),
+            Standing::Public => "verifies, its private part is elsewhere".to_owned(),
+        };
+        // Writing to a string cannot fail.
+        let _ = write!(table, "\n{kid:<22}{alg:<8}{made:<22}{standing}");
+        if let Some(state) = state {
+            let all = state.verifiers.len();
+            let _ = write!(table, "; known to {} of {all} verifiers", all - state.lacking(kid).count());
+        }
+    }
+    table
+}
+
+fn rfc3339(seconds: u64) -> String {
+    let micros = i64::try_from(seconds).unwrap_or(i64::MAX / 2_000_000).saturating_mul(1_000_000);
+    Timestamp::from_micros(micros).to_string().replace(".000000", "")
+}
+
+async fn rotate(place: &Place, options: &Rotate) -> Result<ExitCode, Failure> {
+    let mut file = options.ring.open(place)?;
+    let kid = match file.incoming().map(str::to_owned) {
+        Some(kid) => {
+            output::print(format_args!("going on with {kid}, which was added before"));
+            kid
+        }
+        None => {
+            let kid = file.add(options.alg, now()).map_err(anyhow::Error::new)?;
+            save(&file)?;
+            output::print(format_args!("added {kid}: it verifies, and {} still signs", file.signing()));
+            kid
+        }
+    };
+    if options.no_wait {
+        output::print("Bring the file to every service, then run the command again to let the key sign.");
+        return Ok(ExitCode::SUCCESS);
+    }
+    let former = file.signing().to_owned();
+    let ring = file.ring().map_err(anyhow::Error::new)?;
+    let operator = Operator::new(place, &options.target, &ring)?;
+    let state = operator
+        .wait(Duration::from_secs(options.timeout), |state| {
+            let lacking: Vec<_> = state.lacking(&kid).collect();
+            (!lacking.is_empty())
+                .then(|| format!("these verifiers do not know the key {kid} yet: {}", lacking.join(", ")))
+        })
+        .await
+        .map_err(|cause| anyhow!("{cause}; {former} still signs, and running the command again goes on from here"))?;
+    output::print(format_args!("all {} verifiers know it", state.verifiers.len()));
+
+    let last_token_expires = now() + state.access_ttl_seconds + MARGIN_SECONDS;
+    file.promote(&kid, last_token_expires).map_err(anyhow::Error::new)?;
+    save(&file)?;
+    output::print(format_args!(
+        "{kid} signs; {former} verifies what it has signed until {}: then `signet keys retire {former}`",
+        rfc3339(last_token_expires)
+    ));
+    Ok(ExitCode::SUCCESS)
+}
+
+async fn retire(place: &Place, options: &Retire) -> Result<ExitCode, Failure> {
+    let mut file = options.ring.open(place)?;
+    let kid = &options.kid;
+    match file.standing_of(kid).map_err(anyhow::Error::new)? {
+        Standing::Signing => Err(anyhow!("{kid} signs: `signet keys rotate` lets another one do that first"))?,
+        Standing::Outgoing { until: Some(until) } if until > now() => {
+            if !options.wait {
+                Err(anyhow!(
+                    "tokens that {kid} signed may live until {}: wait, with --wait if you like, or use \
+                     `signet keys revoke` if it has leaked",
+                    rfc3339(until)
+                ))?;
+            }
+            output::print(format_args!("waiting until {}, when the last token has expired", rfc3339(until)));
+            tokio::time::sleep(Duration::from_secs(until - now())).await;
+        }
+        Standing::Incoming | Standing::Outgoing { .. } | Standing::Public => {}
+    }
+    let ring = file.ring().map_err(anyhow::Error::new)?;
+    let state = Operator::new(place, &options.target, &ring)?.key_state().await?;
+    let signing: Vec<_> = state.signing_with(kid).collect();
+    if state.signing == *kid || !signing.is_empty() {
+        Err(anyhow!(
+            "{kid} is still in use by {}: bring them the file as it is now first",
+            if signing.is_empty() { "auth-service".to_owned() } else { signing.join(", ") }
+        ))?;
+    }
+    file.remove(kid).map_err(anyhow::Error::new)?;
+    save(&file)?;
+    output::print(format_args!("{kid} is out of the ring"));
+    Ok(ExitCode::SUCCESS)
+}
+
+async fn revoke(place: &Place, options: &Revoke) -> Result<ExitCode, Failure> {
+    let mut file = options.ring.open(place)?;
+    let kid = &options.kid;
+    let before = file.ring().map_err(anyhow::Error::new)?;
+    if file.has(kid) {
+        if file.signing() == kid {
+            let next = match file.incoming().map(str::to_owned) {
+                Some(next) => next,
+                None => file.add(None, now()).map_err(anyhow::Error::new)?,
+            };
+            file.promote(&next, now()).map_err(anyhow::Error::new)?;
+        }
+        file.remove(kid).map_err(anyhow::Error::new)?;
+        save(&file)?;
+        output::print(format_args!("{kid} is out of the ring; {} signs", file.signing()));
+    } else {
+        output::print(format_args!("{kid} is not in the ring any more; the verifiers are told once more"));
+    }
+
+    // The issuers first, so that no token is made that is refused at once. Where the file still has to be brought to
+    // them, the verifiers are told all the same: they must not go on taking what a thief signs.
+    let after = file.ring().map_err(anyhow::Error::new)?;
+    let renewed = Operator::new(place, &options.target, &after)?;
+    let handed_over = renewed
+        .wait(HANDOVER, |state| state.signing_with(kid).next().map(|id| format!("{id} still signs with {kid}")))
+        .await;
+    let operator = if handed_over.is_ok() { renewed } else { Operator::new(place, &options.target, &before)? };
+    operator
+        .revoke(kid)
+        .await
+        .map_err(|cause| anyhow!("the verifiers could not be told: {cause}; run the command again"))?;
+    output::print("every verifier that follows the feed refuses what it signed");
+    if let Err(cause) = handed_over {
+        output::print(format_args!("Bring the file to every service now: {cause}"));
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// The operator at auth-service's own port, with a service token of the ring's making.
+struct Operator {
+    connection: Connection,
+}
+
+impl Operator {
+    fn new(place: &Place, target: &AuthTarget, ring: &KeyRing) -> Result<Self, Failure> {
+        let configuration: config::UpConfig = config::sources(place, None).load()?;
+        let token = connection::sign_with(ring, &configuration.tokens.issuer, INTERNAL_SCOPE)?;
+        Ok(Self { connection: Connection::with_token(target.auth_url.clone(), &token, true)? })
+    }
+
+    async fn key_state(&self) -> Result<KeyState, Failure> {
+        let request = self.connection.request(Method::GET, "internal/keys")?.timeout(TIMEOUT);
+        let answer = self.connection.send(request).await?;
+        connection::read_json(self.connection.succeed(answer).await?).await
+    }
+
+    /// Asks until `missing` finds nothing missing any more. An answer that cannot be had counts as one that lacks
+    /// everything, so that a restart of auth-service does not end the wait.
+    async fn wait(
+        &self,
+        patience: Duration,
+        missing: impl Fn(&KeyState) -> Option<String>,
+    ) -> Result<KeyState, anyhow::Error> {
+        let deadline = tokio::time::Instant::now() + patience;
+        loop {
+            let lacking = match self.key_state().await {
+                Ok(state) => match missing(&state) {
+                    None => return Ok(state),
+                    Some(lacking) => lacking,
+                },
+                Err(failure) => failure.to_string(),
+            };
+            if tokio::time::Instant::now() + ASK_EVERY > deadline {
+                return Err(anyhow!("{lacking}"));
+            }
+            tokio::time::sleep(ASK_EVERY).await;
+        }
+    }
+
+    async fn revoke(&self, kid: &str) -> Result<(), Failure> {
+        let body = json!({ "kind": "key", "kid": kid });
+        let request = self.connection.request(Method::POST, "internal/revocations")?.json(&body).timeout(TIMEOUT);
+        let answer = self.connection.send(request).await?;
+        if answer.status() == StatusCode::UNAUTHORIZED {
+            return Err(anyhow!("auth-service takes no token of this ring: is it the one that it uses?").into());
+        }
+        self.connection.succeed(answer).await.context("auth-service")?;
+        Ok(())
+    }
+}
