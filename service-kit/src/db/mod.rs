@@ -28,14 +28,18 @@ use std::{
 
 use actix_web::rt::task::spawn_blocking;
 use anyhow::anyhow;
-use diesel::{SqliteConnection, connection::SimpleConnection as _};
+use diesel::{
+    SqliteConnection,
+    connection::SimpleConnection as _,
+    pg::Pg,
+    query_builder::{QueryFragment, QueryId},
+};
 use tokio::sync::Semaphore;
 
 pub use self::{
     error::StorageError,
     migrate::{Migrations, SchemaState},
     multi::{Db, MultiBackend, MultiField, MultiRawValue, MultiRow},
-    pipeline::PipelinedConnection,
     url::{DatabaseUrl, UrlError},
 };
 use self::{
@@ -43,6 +47,8 @@ use self::{
     pool::ConnectionSource,
 };
 use crate::{context, context::RequestContext, problem::Error};
+/// A row of a pipelined query. What is read from it borrows from it.
+pub use tokio_postgres::Row as PipelinedRow;
 
 /// Which database is behind the URL.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -226,35 +232,34 @@ impl Database {
 
     /// Reads by key on this worker's own PostgreSQL connection, which many requests share. If the connection turns out
     /// to be dead the query is tried once more on a new one.
-    pub async fn read_pipelined<T>(
-        &self,
-        query: impl AsyncFn(&PipelinedConnection) -> Result<T, diesel::result::Error>,
-    ) -> Result<T, StorageError> {
+    pub async fn read_pipelined<Q>(&self, query: &Q) -> Result<Vec<PipelinedRow>, StorageError>
+    where
+        Q: QueryFragment<Pg> + QueryId,
+    {
         self.pipelined(Traffic::Reads, query).await
     }
 
-    /// Runs a single statement that changes something on one of this worker's own PostgreSQL connections. If the
-    /// connection turns out to be dead the statement is tried once more on a new one, and the first try may have
-    /// succeeded, so it must be one that may be repeated.
-    pub async fn write_pipelined<T>(
-        &self,
-        statement: impl AsyncFn(&PipelinedConnection) -> Result<T, diesel::result::Error>,
-    ) -> Result<T, StorageError> {
+    /// Runs a single statement that changes something on one of this worker's own PostgreSQL connections, and gives
+    /// what it returns. If the connection turns out to be dead the statement is tried once more on a new one, and the
+    /// first try may have succeeded, so it must be one that may be repeated.
+    pub async fn write_pipelined<Q>(&self, statement: &Q) -> Result<Vec<PipelinedRow>, StorageError>
+    where
+        Q: QueryFragment<Pg> + QueryId,
+    {
         self.pipelined(Traffic::Commits, statement).await
     }
 
-    async fn pipelined<T>(
-        &self,
-        traffic: Traffic,
-        query: impl AsyncFn(&PipelinedConnection) -> Result<T, diesel::result::Error>,
-    ) -> Result<T, StorageError> {
+    async fn pipelined<Q>(&self, traffic: Traffic, query: &Q) -> Result<Vec<PipelinedRow>, StorageError>
+    where
+        Q: QueryFragment<Pg> + QueryId,
+    {
         let pipelines = self
             .inner
             .pipelines
             .as_ref()
             .ok_or_else(|| StorageError::Configuration("only PostgreSQL has pipelined connections".to_owned()))?;
-        match pipelines.run(self.inner.id, traffic, &query).await {
-            Err(StorageError::Unreachable(_)) => pipelines.run(self.inner.id, traffic, &query).await,
+        match pipelines.run(self.inner.id, traffic, query).await {
+            Err(StorageError::Unreachable(_)) => pipelines.run(self.inner.id, traffic, query).await,
             result => result,
         }
     }
