@@ -15,7 +15,7 @@ use zeroize::Zeroizing;
 
 use crate::error::{Error, ErrorKind};
 use crate::json::{OtherNames, Skip, Text};
-use crate::jws::{self, NOT_BASE64URL};
+use crate::jws::{self, BASE64URL, NOT_BASE64URL};
 use crate::secret;
 
 /// An ordered ring of keys: the first signs, all verify.
@@ -196,7 +196,7 @@ impl Key {
             Check::Hmac(key) => {
                 // Room for SHA-512's tag, so that a signature of another length is told from one that is not base64url.
                 let mut buffer = [0; 64];
-                let length = match URL_SAFE_NO_PAD.decode_slice(encoded, &mut buffer) {
+                let length = match BASE64URL.decode_slice(encoded, &mut buffer) {
                     Ok(length) => length,
                     Err(base64::DecodeSliceError::DecodeError(_)) => return Err(NOT_BASE64URL),
                     Err(base64::DecodeSliceError::OutputSliceTooSmall) => return Err(NO_MATCH),

@@ -92,6 +92,7 @@ mod error;
 mod json;
 mod jws;
 mod key;
+mod own;
 mod secret;
 mod signer;
 mod verifier;
