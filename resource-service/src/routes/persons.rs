@@ -1,6 +1,10 @@
 //! Persons, one by one and page by page.
 
-use actix_web::{HttpRequest, HttpResponse, http::header, web};
+use actix_web::{
+    HttpRequest, HttpResponse,
+    http::header::{self, HeaderValue},
+    web,
+};
 use serde::Deserialize;
 use service_kit::{
     TimestampText,
@@ -131,6 +135,8 @@ fn parse_details(validator: &mut Validator, name: String, email: Option<String>,
 /// What a person takes in JSON as a rule, so that a body is written without growing its buffer.
 const TYPICAL_PERSON_BYTES: usize = 256;
 
+const JSON: HeaderValue = HeaderValue::from_static("application/json");
+
 /// Appends a person as clients see it.
 fn push_person(out: &mut Vec<u8>, person: PersonRef<'_>, times: &mut TimestampText) {
     out.extend_from_slice(b"{\"id\":");
@@ -202,7 +208,7 @@ impl PageBody {
 fn respond(mut response: actix_web::HttpResponseBuilder, person: &Person) -> HttpResponse {
     let mut body = Vec::with_capacity(TYPICAL_PERSON_BYTES);
     push_person(&mut body, person.view(), &mut TimestampText::default());
-    response.insert_header(ETag(person.version)).content_type("application/json").body(body)
+    response.insert_header(ETag(person.version)).insert_header((header::CONTENT_TYPE, JSON)).body(body)
 }
 
 /// Lists persons.
@@ -225,7 +231,7 @@ pub(crate) async fn list(
     };
     let mut page = PageBody::new(query.limit, sort);
     state.persons.page(&list, after.as_ref(), query.limit.plus_one(), |person| page.push(person)).await?;
-    Ok(HttpResponse::Ok().content_type("application/json").body(page.finish(&list)))
+    Ok(HttpResponse::Ok().insert_header((header::CONTENT_TYPE, JSON)).body(page.finish(&list)))
 }
 
 /// Reads a person.
