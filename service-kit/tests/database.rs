@@ -119,8 +119,8 @@ async fn a_lost_connection_costs_one_answer_at_most() {
     let Some(db) = TestDatabase::create(Backend::Postgres) else { return };
     let database = open_url(&format!("{}&application_name=lost-connection", db.url()));
     let pipelined = async || {
-        let rows = database.read_pipelined(&diesel::sql_query("SELECT 1::bigint AS number")).await;
-        rows.map(|rows| rows[0].get::<_, i64>(0))
+        let query = diesel::sql_query("SELECT 1::bigint AS number");
+        database.read_pipelined(&query, |row| Ok(row.try_get::<_, i64>(0)?)).await.map(|rows| rows[0])
     };
     let pooled = async || database.read(|db| number(db, "SELECT 1::bigint AS number")).await;
     assert_eq!((pipelined().await.unwrap(), pooled().await.unwrap()), (1, 1));

@@ -277,8 +277,8 @@ impl SessionStore {
             // If the answer is lost and the statement repeated, the second one finds the number to be the previous one
             // within the replay window: the same outcome.
             Backend::Postgres => {
-                let rows = self.database.write_pipelined(&rotate!(&id, number, now, policy)).await?;
-                rows.first().map(SessionRow::from_pipelined).transpose()?
+                let statement = rotate!(&id, number, now, policy);
+                self.database.write_pipelined(&statement, SessionRow::from_pipelined).await?.pop()
             }
         };
         if let Some(row) = rotated {
@@ -311,8 +311,8 @@ impl SessionStore {
                     .map_err(Error::from)
             })?,
             Backend::Postgres => {
-                let rows = self.database.read_pipelined(&sessions::table.find(&id).select(COLUMNS)).await?;
-                rows.first().map(SessionRow::from_pipelined).transpose()?
+                let query = sessions::table.find(&id).select(COLUMNS);
+                self.database.read_pipelined(&query, SessionRow::from_pipelined).await?.pop()
             }
         };
         Ok(row.map(SessionRow::into_session).transpose()?)

@@ -140,9 +140,7 @@ impl Persons {
                 Ok(())
             }),
             Backend::Postgres => {
-                for row in &self.database.read_pipelined(&query).await? {
-                    visit(in_pipelined(row)?);
-                }
+                self.database.read_pipelined(&query, |row| in_pipelined(row).map(&mut visit)).await?;
                 Ok(())
             }
         }
@@ -169,8 +167,8 @@ impl Persons {
                 Ok(found.map(from_row))
             }),
             Backend::Postgres => {
-                let rows = self.database.read_pipelined(&query).await?;
-                Ok(rows.first().map(in_pipelined).transpose()?.map(Person::from))
+                let read = |row: &PipelinedRow| in_pipelined(row).map(Person::from);
+                Ok(self.database.read_pipelined(&query, read).await?.pop())
             }
         }
     }

@@ -17,7 +17,7 @@ mod pool;
 mod url;
 
 use std::{
-    cell::RefCell,
+    cell::{Cell, RefCell},
     collections::HashMap,
     sync::{
         Arc,
@@ -230,26 +230,40 @@ impl Database {
         })
     }
 
-    /// Reads by key on this worker's own PostgreSQL connection, which many requests share. If the connection turns out
-    /// to be dead the query is tried once more on a new one.
-    pub async fn read_pipelined<Q>(&self, query: &Q) -> Result<Vec<PipelinedRow>, StorageError>
+    /// Reads by key on this worker's own PostgreSQL connection, which many requests share; `read` takes what it needs
+    /// from each row as it arrives. If the connection turns out to be dead before the first row, the query is tried
+    /// once more on a new one.
+    pub async fn read_pipelined<Q, T>(
+        &self,
+        query: &Q,
+        read: impl FnMut(&PipelinedRow) -> Result<T, StorageError>,
+    ) -> Result<Vec<T>, StorageError>
     where
         Q: QueryFragment<Pg> + QueryId,
     {
-        self.pipelined(Traffic::Reads, query).await
+        self.pipelined(Traffic::Reads, query, read).await
     }
 
-    /// Runs a single statement that changes something on one of this worker's own PostgreSQL connections, and gives
-    /// what it returns. If the connection turns out to be dead the statement is tried once more on a new one, and the
-    /// first try may have succeeded, so it must be one that may be repeated.
-    pub async fn write_pipelined<Q>(&self, statement: &Q) -> Result<Vec<PipelinedRow>, StorageError>
+    /// Runs a single statement that changes something on one of this worker's own PostgreSQL connections, and reads
+    /// what it returns. If the connection turns out to be dead before the first row, the statement is tried once more
+    /// on a new one, and the first try may have succeeded, so it must be one that may be repeated.
+    pub async fn write_pipelined<Q, T>(
+        &self,
+        statement: &Q,
+        read: impl FnMut(&PipelinedRow) -> Result<T, StorageError>,
+    ) -> Result<Vec<T>, StorageError>
     where
         Q: QueryFragment<Pg> + QueryId,
     {
-        self.pipelined(Traffic::Commits, statement).await
+        self.pipelined(Traffic::Commits, statement, read).await
     }
 
-    async fn pipelined<Q>(&self, traffic: Traffic, query: &Q) -> Result<Vec<PipelinedRow>, StorageError>
+    async fn pipelined<Q, T>(
+        &self,
+        traffic: Traffic,
+        query: &Q,
+        mut read: impl FnMut(&PipelinedRow) -> Result<T, StorageError>,
+    ) -> Result<Vec<T>, StorageError>
     where
         Q: QueryFragment<Pg> + QueryId,
     {
@@ -258,8 +272,15 @@ impl Database {
             .pipelines
             .as_ref()
             .ok_or_else(|| StorageError::Configuration("only PostgreSQL has pipelined connections".to_owned()))?;
-        match pipelines.run(self.inner.id, traffic, query).await {
-            Err(StorageError::Unreachable(_)) => pipelines.run(self.inner.id, traffic, query).await,
+        let begun = Cell::new(false);
+        let mut read = |row: &PipelinedRow| {
+            begun.set(true);
+            read(row)
+        };
+        match pipelines.run(self.inner.id, traffic, query, &mut read).await {
+            Err(StorageError::Unreachable(_)) if !begun.get() => {
+                pipelines.run(self.inner.id, traffic, query, read).await
+            }
             result => result,
         }
     }

@@ -157,7 +157,15 @@ struct Statements {
 }
 
 impl Lane {
-    async fn query<Q: QueryFragment<Pg> + QueryId>(&self, query: &Q) -> Result<Vec<Row>, StorageError> {
+    /// Reads each row as it arrives, so that no more than one is held at a time.
+    async fn query<Q, T>(
+        &self,
+        query: &Q,
+        mut read: impl FnMut(&Row) -> Result<T, StorageError>,
+    ) -> Result<Vec<T>, StorageError>
+    where
+        Q: QueryFragment<Pg> + QueryId,
+    {
         let mut binds = RawBytesBindCollector::<Pg>::new();
         query.collect_binds(&mut binds, &mut BuiltInTypes, &Pg)?;
         let statement = self.statement(query, &binds.metadata).await?;
@@ -165,7 +173,7 @@ impl Lane {
         pin_mut!(rows);
         let mut all = Vec::new();
         while let Some(row) = rows.try_next().await? {
-            all.push(row);
+            all.push(read(&row)?);
         }
         Ok(all)
     }
@@ -262,12 +270,16 @@ impl Pipelines {
         Self { target }
     }
 
-    pub(super) async fn run<Q: QueryFragment<Pg> + QueryId>(
+    pub(super) async fn run<Q, T>(
         &self,
         database_id: u64,
         traffic: Traffic,
         query: &Q,
-    ) -> Result<Vec<Row>, StorageError> {
+        read: impl FnMut(&Row) -> Result<T, StorageError>,
+    ) -> Result<Vec<T>, StorageError>
+    where
+        Q: QueryFragment<Pg> + QueryId,
+    {
         thread_local! {
             static WORKER: RefCell<HashMap<(u64, bool), Rc<Lanes>>> = RefCell::new(HashMap::new());
         }
@@ -285,7 +297,7 @@ impl Pipelines {
         let lane = self.lane(&lanes).await.map_err(StorageError::Unreachable)?;
         let result = {
             let _in_flight = InFlight::new(&lane);
-            lane.query(query).await
+            lane.query(query, read).await
         };
         match result {
             Err(StorageError::Pipelined(cause)) if lane.closed.get() => Err(StorageError::unreachable(cause)),
