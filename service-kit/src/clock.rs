@@ -40,9 +40,11 @@ impl Timestamp {
         Self(self.0.saturating_add(seconds.saturating_mul(1_000_000)))
     }
 
-    /// Writes `2026-01-31T12:34:56.789012Z` into the buffer; years outside 0 to 9999 are clamped.
-    fn write(self, out: &mut [u8; 27]) {
-        let time = DateTime::from_timestamp_micros(self.0).unwrap_or_default();
+    /// Writes `2026-01-31T12:34:56.789012Z` into the buffer; years outside 0 to 9999 are clamped. Answers whether the
+    /// year is one of them.
+    fn write(self, out: &mut [u8; 27]) -> bool {
+        let known = DateTime::from_timestamp_micros(self.0);
+        let time = known.unwrap_or_default();
         let year = time.year().clamp(0, 9999).unsigned_abs();
         *out = *b"0000-00-00T00:00:00.000000Z";
         digits(&mut out[0..4], year);
@@ -52,6 +54,43 @@ impl Timestamp {
         digits(&mut out[14..16], time.minute());
         digits(&mut out[17..19], time.second());
         digits(&mut out[20..26], time.nanosecond() % 1_000_000_000 / 1_000);
+        known.is_some_and(|time| (0..=9999).contains(&time.year()))
+    }
+}
+
+const MICROS_PER_DAY: i64 = 86_400_000_000;
+
+/// Writes one point in time after another. What stands together in a list is often of the same day, and often of the
+/// same moment, so what the last text has in common with the next one is kept.
+#[derive(Clone, Debug, Default)]
+pub struct TimestampText {
+    /// What the text says, if the text of another point on the same day begins like it.
+    last: Option<Timestamp>,
+    text: [u8; 27],
+}
+
+impl TimestampText {
+    /// The text of a point in time, as [`Timestamp`] shows it: ASCII, nothing in it to escape.
+    pub fn of(&mut self, time: Timestamp) -> &[u8; 27] {
+        match self.last {
+            Some(last) if last == time => {}
+            Some(last) if last.0.div_euclid(MICROS_PER_DAY) == time.0.div_euclid(MICROS_PER_DAY) => {
+                self.write_time_of_day(time);
+                self.last = Some(time);
+            }
+            _ => self.last = time.write(&mut self.text).then_some(time),
+        }
+        &self.text
+    }
+
+    #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "parts of a day are small and positive")]
+    fn write_time_of_day(&mut self, time: Timestamp) {
+        let micros = time.0.rem_euclid(MICROS_PER_DAY);
+        let seconds = (micros / 1_000_000) as u32;
+        digits(&mut self.text[11..13], seconds / 3_600);
+        digits(&mut self.text[14..16], seconds / 60 % 60);
+        digits(&mut self.text[17..19], seconds % 60);
+        digits(&mut self.text[20..26], (micros % 1_000_000) as u32);
     }
 }
 
@@ -124,6 +163,21 @@ mod tests {
     }
 
     proptest! {
+        #[test]
+        fn a_text_that_follows_another_one_is_that_of_its_own_time(
+            first in any::<i64>(),
+            steps in prop::collection::vec(prop_oneof![any::<i64>(), -100_000_000_000i64..100_000_000_000, Just(0)], 1..8),
+            near_now in any::<bool>(),
+        ) {
+            let mut micros = if near_now { first % 4_000_000_000_000_000 } else { first };
+            let mut text = TimestampText::default();
+            for step in steps {
+                micros = micros.wrapping_add(step);
+                let time = Timestamp::from_micros(micros);
+                prop_assert_eq!(std::str::from_utf8(text.of(time)).unwrap(), time.to_string());
+            }
+        }
+
         #[test]
         fn any_timestamp_is_parsed_back_by_chrono(micros in -60_000_000_000_000_000i64..250_000_000_000_000_000) {
             let text = Timestamp::from_micros(micros).to_string();

@@ -10,6 +10,7 @@ pub mod context;
 pub mod db;
 pub mod health;
 pub mod http;
+pub mod json;
 pub mod keys;
 pub mod log;
 pub mod peer;
@@ -18,7 +19,7 @@ pub mod server;
 pub mod tokens;
 pub mod validate;
 
-pub use clock::{Clock, Timestamp};
+pub use clock::{Clock, Timestamp, TimestampText};
 pub use config::{ConfigError, Secret};
 pub use problem::{ApiError, Code, Error, FieldError, Problem};
 pub use server::Service;

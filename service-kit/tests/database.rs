@@ -119,13 +119,8 @@ async fn a_lost_connection_costs_one_answer_at_most() {
     let Some(db) = TestDatabase::create(Backend::Postgres) else { return };
     let database = open_url(&format!("{}&application_name=lost-connection", db.url()));
     let pipelined = async || {
-        database
-            .read_pipelined(async |connection| {
-                let query = diesel::sql_query("SELECT 1::bigint AS number");
-                let row: Number = diesel_async::RunQueryDsl::get_result(query, &mut &*connection).await?;
-                Ok(row.number)
-            })
-            .await
+        let query = diesel::sql_query("SELECT 1::bigint AS number");
+        database.read_pipelined(&query, |row| Ok(row.try_get::<_, i64>(0)?)).await.map(|rows| rows[0])
     };
     let pooled = async || database.read(|db| number(db, "SELECT 1::bigint AS number")).await;
     assert_eq!((pipelined().await.unwrap(), pooled().await.unwrap()), (1, 1));

@@ -17,9 +17,9 @@ use shared_claims::{Claims, KeyRing, Signer, Verifier};
 
 const ENTRIES: u64 = 100_000;
 /// Tokens verified between two looks at the clock.
-const RUN: usize = 64;
+const RUN: u8 = 64;
 /// How many callers take turns.
-const FEW: usize = RUN;
+const FEW: usize = RUN as usize;
 const MANY: usize = 4_096;
 const ROUNDS: usize = 10_000;
 const NOW: u64 = 1_800_000_000;
@@ -68,14 +68,14 @@ fn report(verifiers: &[Verifier; 3], tokens: &[String]) -> f64 {
 fn measure(verifiers: &[Verifier; 3], tokens: &[String]) -> [f64; 3] {
     let mut times: [Vec<f64>; 3] = Default::default();
     for round in 0..ROUNDS {
-        let run = &tokens[round / 3 * RUN % tokens.len()..][..RUN];
+        let run = &tokens[round / 3 * FEW % tokens.len()..][..FEW];
         for turn in 0..3 {
             let which = (round + turn) % 3;
             let begin = Instant::now();
             for token in run {
                 black_box(verifiers[which].verify_at(black_box(token), NOW)).unwrap();
             }
-            times[which].push(begin.elapsed().as_secs_f64() * 1e9 / RUN as f64);
+            times[which].push(begin.elapsed().as_secs_f64() * 1e9 / f64::from(RUN));
         }
     }
     times.map(|mut times| {

@@ -8,6 +8,7 @@ use serde::de::{Deserialize, Deserializer, MapAccess, SeqAccess, Visitor};
 
 use crate::error::Error;
 use crate::json::{OtherNames, Skip, Text};
+use crate::own;
 
 /// The claims of an access token. Times are seconds since the Unix epoch.
 ///
@@ -54,7 +55,9 @@ pub struct Claims {
 }
 
 /// Integers up to here mean the same to every JSON parser (RFC 7493 §2.2).
-const MAX_INTEGER: u64 = (1 << 53) - 1;
+pub(crate) const MAX_INTEGER: u64 = (1 << 53) - 1;
+
+const NOT_JSON: Error = Error::malformed("the token's payload is not valid JSON");
 
 impl Claims {
     /// The scopes, one by one.
@@ -90,9 +93,12 @@ impl Claims {
     /// Reads a payload whose signature has been checked. Types, ranges and presence are settled here, values are the
     /// verifier's to judge.
     pub(crate) fn read(payload: &[u8]) -> Result<Self, Error> {
-        const NOT_JSON: Error = Error::malformed("the token's payload is not valid JSON");
-
         let json = std::str::from_utf8(payload).map_err(|_| NOT_JSON)?;
+        own::read(json).map_or_else(|| Self::read_strictly(json), Ok)
+    }
+
+    /// The same of a payload by whomever, as text.
+    pub(crate) fn read_strictly(json: &str) -> Result<Self, Error> {
         let fault = Cell::new(None);
         let mut reader = serde_json::Deserializer::from_str(json);
         let claims = reader.deserialize_map(PayloadVisitor { fault: &fault }).map_err(|error| {

@@ -97,6 +97,7 @@ mod error;
 mod json;
 mod jws;
 mod key;
+mod own;
 mod ring;
 mod secret;
 mod signer;

@@ -4,7 +4,10 @@ use actix_web::{
     FromRequest, HttpRequest, HttpResponse, HttpResponseBuilder,
     cookie::{Cookie, SameSite, time::Duration},
     dev::Payload,
-    http::{StatusCode, header},
+    http::{
+        StatusCode,
+        header::{self, HeaderValue},
+    },
 };
 use std::{
     convert::Infallible,
@@ -112,9 +115,11 @@ pub(crate) fn with_tokens(status: StatusCode) -> HttpResponseBuilder {
 /// A response that no cache may keep.
 pub(crate) fn no_store(status: StatusCode) -> HttpResponseBuilder {
     let mut response = HttpResponse::build(status);
-    response.insert_header((header::CACHE_CONTROL, "no-store"));
+    response.insert_header((header::CACHE_CONTROL, NO_STORE));
     response
 }
+
+const NO_STORE: HeaderValue = HeaderValue::from_static("no-store");
 
 #[cfg(test)]
 mod tests {

@@ -3,7 +3,7 @@
 use diesel::{dsl::not, prelude::*, result::Error as DieselError};
 use service_kit::{
     Error, Timestamp,
-    db::{Backend, Database, Db},
+    db::{Backend, Database, Db, PipelinedRow, StorageError},
 };
 
 use super::{
@@ -76,6 +76,27 @@ const COLUMNS: Columns = (
 );
 
 impl SessionRow {
+    fn from_pipelined(row: &PipelinedRow) -> Result<Self, StorageError> {
+        Ok(Self {
+            id: row.try_get(0)?,
+            user_id: row.try_get(1)?,
+            roles: row.try_get(2)?,
+            authorization_version: row.try_get(3)?,
+            scope_limit: row.try_get(4)?,
+            amr: row.try_get(5)?,
+            address: row.try_get(6)?,
+            user_agent: row.try_get(7)?,
+            created_at: row.try_get(8)?,
+            expires_at: row.try_get(9)?,
+            last_used_at: row.try_get(10)?,
+            rotated_at: row.try_get(11)?,
+            current_number: row.try_get(12)?,
+            previous_number: row.try_get(13)?,
+            ended_at: row.try_get(14)?,
+            client_id: row.try_get(15)?,
+        })
+    }
+
     fn into_session(self) -> Result<Session, DieselError> {
         let unreadable = |column: &str| DieselError::DeserializationError(format!("sessions.{column}").into());
         Ok(Session {
@@ -294,14 +315,8 @@ impl SessionStore {
             // If the answer is lost and the statement repeated, the second one finds the number to be the previous one
             // within the replay window: the same outcome.
             Backend::Postgres => {
-                self.database
-                    .write_pipelined(async |connection| {
-                        let statement = rotate!(&id, number, client_id, now, policy);
-                        diesel_async::RunQueryDsl::get_result::<SessionRow>(statement, &mut &*connection)
-                            .await
-                            .optional()
-                    })
-                    .await?
+                let statement = rotate!(&id, number, client_id, now, policy);
+                self.database.write_pipelined(&statement, SessionRow::from_pipelined).await?.pop()
             }
         };
         if let Some(row) = rotated {
@@ -335,12 +350,8 @@ impl SessionStore {
                     .map_err(Error::from)
             })?,
             Backend::Postgres => {
-                self.database
-                    .read_pipelined(async |connection| {
-                        let query = sessions::table.find(&id).select(COLUMNS);
-                        diesel_async::RunQueryDsl::first::<SessionRow>(query, &mut &*connection).await.optional()
-                    })
-                    .await?
+                let query = sessions::table.find(&id).select(COLUMNS);
+                self.database.read_pipelined(&query, SessionRow::from_pipelined).await?.pop()
             }
         };
         Ok(row.map(SessionRow::into_session).transpose()?)

@@ -2,7 +2,7 @@
 
 use service_kit::validate::Invalid;
 
-use super::person::{Age, Person};
+use super::person::{Age, PersonRef};
 
 /// What a list is ordered by; the id settles ties.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
@@ -113,14 +113,14 @@ pub(crate) const NO_AGE: i32 = -1;
 
 impl Position {
     /// Where a person stands in a list of this order.
-    pub(crate) fn of(person: &Person, sort: Sort) -> Self {
+    pub(crate) fn of(person: PersonRef<'_>, sort: Sort) -> Self {
         let key = match sort.key {
             SortKey::Id => KeyValue::Id,
-            SortKey::Name => KeyValue::Name(person.details.name.as_str().to_owned()),
-            SortKey::Age => KeyValue::Age(person.details.age.map_or(NO_AGE, Age::years)),
+            SortKey::Name => KeyValue::Name(person.name.to_owned()),
+            SortKey::Age => KeyValue::Age(person.age.unwrap_or(NO_AGE)),
             SortKey::CreatedAt => KeyValue::CreatedAt(person.created_at.as_micros()),
         };
-        Self { key, id: person.id.as_str().to_owned() }
+        Self { key, id: person.id.to_owned() }
     }
 
     /// How many parts a written position of this order has.

@@ -9,5 +9,5 @@ pub(crate) use self::{
     csv::write_fields as write_csv_fields,
     import::{BadHeader, BadLine, Counts, Format, Records},
     list::{KeyValue, List, Position, Sort, SortKey},
-    person::{Age, Details, Email, Name, NewPerson, Person, PersonId},
+    person::{Age, Details, Email, Name, NewPerson, Person, PersonId, PersonRef},
 };

@@ -177,7 +177,48 @@ pub(crate) struct Person {
     pub(crate) version: i64,
 }
 
+/// A person as it is read: what a row says, borrowed from the row.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct PersonRef<'a> {
+    pub(crate) id: &'a str,
+    pub(crate) name: &'a str,
+    pub(crate) email: Option<&'a str>,
+    pub(crate) age: Option<i32>,
+    pub(crate) created_at: Timestamp,
+    pub(crate) updated_at: Timestamp,
+    pub(crate) version: i64,
+}
+
+impl From<PersonRef<'_>> for Person {
+    fn from(stored: PersonRef<'_>) -> Self {
+        Self {
+            id: PersonId::from_stored(stored.id.to_owned()),
+            details: Details {
+                name: Name::from_stored(stored.name.to_owned()),
+                email: stored.email.map(|email| Email::from_stored(email.to_owned())),
+                age: stored.age.map(Age::from_stored),
+            },
+            created_at: stored.created_at,
+            updated_at: stored.updated_at,
+            version: stored.version,
+        }
+    }
+}
+
 impl Person {
+    /// The person, borrowed.
+    pub(crate) fn view(&self) -> PersonRef<'_> {
+        PersonRef {
+            id: self.id.as_str(),
+            name: self.details.name.as_str(),
+            email: self.details.email.as_ref().map(Email::as_str),
+            age: self.details.age.map(Age::years),
+            created_at: self.created_at,
+            updated_at: self.updated_at,
+            version: self.version,
+        }
+    }
+
     /// Takes new details as of `now`; answers whether that changes anything. What changes nothing leaves the version
     /// and the time of the last change alone.
     pub(crate) fn change(&mut self, details: Details, now: Timestamp) -> bool {

@@ -85,7 +85,7 @@ impl Export {
             write(self.format, &mut out, person)?;
         }
         self.done = i64::try_from(persons.len()).is_ok_and(|rows| rows < BATCH_ROWS);
-        self.after = persons.last().map(|last| Position::of(last, sort));
+        self.after = persons.last().map(|last| Position::of(last.view(), sort));
         Ok(out)
     }
 }

@@ -1,17 +1,22 @@
 //! Persons, one by one and page by page.
 
-use actix_web::{HttpRequest, HttpResponse, http::header, web};
-use serde::{Deserialize, Serialize};
+use actix_web::{
+    HttpRequest, HttpResponse,
+    http::header::{self, HeaderValue},
+    web,
+};
+use serde::Deserialize;
 use service_kit::{
-    Timestamp,
-    http::{Cursor, ETag, IfMatch, Json, Limit, Page, Query, not_modified, present},
+    TimestampText,
+    http::{Cursor, ETag, IfMatch, Json, Limit, Query, not_modified, present},
+    json,
     validate::{Invalid, Validator},
 };
 use shared_claims::actix::Authorized;
 
 use super::{PersonsRead, PersonsWrite, State};
 use crate::{
-    domain::{Age, Details, Email, List, Name, NewPerson, Person, PersonId, Position, Sort},
+    domain::{Age, Details, Email, List, Name, NewPerson, Person, PersonId, PersonRef, Position, Sort},
     error::Error,
     storage::Put,
 };
@@ -127,44 +132,83 @@ fn parse_details(validator: &mut Validator, name: String, email: Option<String>,
     Some(Details { name: name?, email: email?, age: age? })
 }
 
-/// A person as clients see it.
-#[derive(Debug, Serialize)]
-struct PersonResponse<'a> {
-    id: &'a PersonId,
-    name: &'a Name,
-    email: Option<&'a Email>,
-    age: Option<Age>,
-    created_at: Timestamp,
-    updated_at: Timestamp,
-    version: i64,
-}
-
-impl<'a> From<&'a Person> for PersonResponse<'a> {
-    fn from(person: &'a Person) -> Self {
-        Self {
-            id: &person.id,
-            name: &person.details.name,
-            email: person.details.email.as_ref(),
-            age: person.details.age,
-            created_at: person.created_at,
-            updated_at: person.updated_at,
-            version: person.version,
-        }
-    }
-}
-
 /// What a person takes in JSON as a rule, so that a body is written without growing its buffer.
 const TYPICAL_PERSON_BYTES: usize = 256;
 
-fn json(value: &impl Serialize, typical_bytes: usize) -> Result<Vec<u8>, Error> {
-    let mut body = Vec::with_capacity(typical_bytes);
-    serde_json::to_writer(&mut body, value).map_err(Error::internal)?;
-    Ok(body)
+const JSON: HeaderValue = HeaderValue::from_static("application/json");
+
+/// Appends a person as clients see it.
+fn push_person(out: &mut Vec<u8>, person: PersonRef<'_>, times: &mut TimestampText) {
+    out.extend_from_slice(b"{\"id\":");
+    json::push_string(out, person.id);
+    out.extend_from_slice(b",\"name\":");
+    json::push_string(out, person.name);
+    out.extend_from_slice(b",\"email\":");
+    match person.email {
+        Some(email) => json::push_string(out, email),
+        None => out.extend_from_slice(b"null"),
+    }
+    out.extend_from_slice(b",\"age\":");
+    match person.age {
+        Some(age) => json::push_integer(out, age.into()),
+        None => out.extend_from_slice(b"null"),
+    }
+    out.extend_from_slice(b",\"created_at\":\"");
+    out.extend_from_slice(times.of(person.created_at));
+    out.extend_from_slice(b"\",\"updated_at\":\"");
+    out.extend_from_slice(times.of(person.updated_at));
+    out.extend_from_slice(b"\",\"version\":");
+    json::push_integer(out, person.version);
+    out.push(b'}');
 }
 
-fn respond(mut response: actix_web::HttpResponseBuilder, person: &Person) -> Result<HttpResponse, Error> {
-    let body = json(&PersonResponse::from(person), TYPICAL_PERSON_BYTES)?;
-    Ok(response.insert_header(ETag(person.version)).content_type("application/json").body(body))
+/// The body of a page, written while its rows are read: one row more than it holds tells that there is another page.
+struct PageBody {
+    body: Vec<u8>,
+    sort: Sort,
+    room: usize,
+    times: TimestampText,
+    last: Option<Position>,
+    more: bool,
+}
+
+impl PageBody {
+    fn new(limit: Limit, sort: Sort) -> Self {
+        let mut body = Vec::with_capacity((limit.get() + 1) * TYPICAL_PERSON_BYTES);
+        body.extend_from_slice(b"{\"items\":[");
+        Self { body, sort, room: limit.get(), times: TimestampText::default(), last: None, more: false }
+    }
+
+    fn push(&mut self, person: PersonRef<'_>) {
+        let Some(room) = self.room.checked_sub(1) else {
+            self.more = true;
+            return;
+        };
+        self.room = room;
+        if self.body.ends_with(b"}") {
+            self.body.push(b',');
+        }
+        push_person(&mut self.body, person, &mut self.times);
+        if room == 0 {
+            self.last = Some(Position::of(person, self.sort));
+        }
+    }
+
+    fn finish(mut self, list: &List) -> Vec<u8> {
+        self.body.extend_from_slice(b"],\"next_cursor\":");
+        match self.last.filter(|_| self.more) {
+            Some(end) => json::push_string(&mut self.body, &Cursor::new(list, end.into_parts()).encode()),
+            None => self.body.extend_from_slice(b"null"),
+        }
+        self.body.push(b'}');
+        self.body
+    }
+}
+
+fn respond(mut response: actix_web::HttpResponseBuilder, person: &Person) -> HttpResponse {
+    let mut body = Vec::with_capacity(TYPICAL_PERSON_BYTES);
+    push_person(&mut body, person.view(), &mut TimestampText::default());
+    response.insert_header(ETag(person.version)).insert_header((header::CONTENT_TYPE, JSON)).body(body)
 }
 
 /// Lists persons.
@@ -185,11 +229,9 @@ pub(crate) async fn list(
         }
         None => None,
     };
-    let rows = state.persons.page(&list, after.as_ref(), query.limit.plus_one()).await?;
-    let page = Page::new(rows, query.limit, |last| Cursor::new(&list, Position::of(last, sort).into_parts()));
-    let typical_bytes = (page.items.len() + 1) * TYPICAL_PERSON_BYTES;
-    let page = Page { items: page.items.iter().map(PersonResponse::from).collect(), next_cursor: page.next_cursor };
-    Ok(HttpResponse::Ok().content_type("application/json").body(json(&page, typical_bytes)?))
+    let mut page = PageBody::new(query.limit, sort);
+    state.persons.page(&list, after.as_ref(), query.limit.plus_one(), |person| page.push(person)).await?;
+    Ok(HttpResponse::Ok().insert_header((header::CONTENT_TYPE, JSON)).body(page.finish(&list)))
 }
 
 /// Reads a person.
@@ -205,7 +247,7 @@ pub(crate) async fn read(
     if not_modified(&request, tag) {
         return Ok(HttpResponse::NotModified().insert_header(tag).finish());
     }
-    respond(HttpResponse::Ok(), &person)
+    Ok(respond(HttpResponse::Ok(), &person))
 }
 
 /// Creates a person.
@@ -215,7 +257,7 @@ pub(crate) async fn create(
     Json(body): Json<CreatePerson>,
 ) -> Result<HttpResponse, Error> {
     let person = state.persons.create(body.parse()?, state.clock.now()).await?;
-    created(&person)
+    Ok(created(&person))
 }
 
 /// Creates or replaces a person.
@@ -240,8 +282,8 @@ pub(crate) async fn replace(
         Ok(())
     };
     match state.persons.put(new, state.clock.now(), allow).await? {
-        Put::Created(person) => created(&person),
-        Put::Replaced(person) => respond(HttpResponse::Ok(), &person),
+        Put::Created(person) => Ok(created(&person)),
+        Put::Replaced(person) => Ok(respond(HttpResponse::Ok(), &person)),
     }
 }
 
@@ -263,7 +305,7 @@ pub(crate) async fn change(
         })
         .await?
         .ok_or(service_kit::Error::NotFound)?;
-    respond(HttpResponse::Ok(), &person)
+    Ok(respond(HttpResponse::Ok(), &person))
 }
 
 /// Deletes a person.
@@ -278,7 +320,7 @@ pub(crate) async fn delete(
     if deleted { Ok(HttpResponse::NoContent().finish()) } else { Err(service_kit::Error::NotFound.into()) }
 }
 
-fn created(person: &Person) -> Result<HttpResponse, Error> {
+fn created(person: &Person) -> HttpResponse {
     let mut response = HttpResponse::Created();
     response.insert_header((header::LOCATION, format!("/persons/{}", person.id.as_str())));
     respond(response, person)
@@ -292,4 +334,57 @@ fn existing(path: web::Path<String>) -> Result<PersonId, Error> {
 /// Whether `If-None-Match: *` asks to create and never to replace (RFC 9110, 13.1.2).
 fn only_create(request: &HttpRequest) -> bool {
     request.headers().get_all(header::IF_NONE_MATCH).any(|value| value.as_bytes().trim_ascii() == b"*")
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+    use serde_json::json;
+    use service_kit::Timestamp;
+
+    use super::*;
+
+    type Stored = (String, String, Option<String>, Option<i32>, i64, i64, i64);
+
+    fn stored() -> impl Strategy<Value = Stored> {
+        let time = 0..4_000_000_000_000_000i64;
+        (".*", ".*", any::<Option<String>>(), any::<Option<i32>>(), time.clone(), time, any::<i64>())
+    }
+
+    proptest! {
+        #[test]
+        fn a_page_says_what_its_rows_say(
+            rows in prop::collection::vec(stored(), 0..5),
+            limit in 1usize..5,
+            descending in any::<bool>(),
+        ) {
+            let list = List { sort: Sort { descending, ..Sort::default() }, ..List::default() };
+            let mut page = PageBody::new(serde_json::from_value(json!(limit)).unwrap(), list.sort);
+            for (id, name, email, age, created_at, updated_at, version) in &rows {
+                page.push(PersonRef {
+                    id,
+                    name,
+                    email: email.as_deref(),
+                    age: *age,
+                    created_at: Timestamp::from_micros(*created_at),
+                    updated_at: Timestamp::from_micros(*updated_at),
+                    version: *version,
+                });
+            }
+            let body = String::from_utf8(page.finish(&list)).unwrap();
+
+            let items = rows.iter().take(limit).map(|(id, name, email, age, created_at, updated_at, version)| json!({
+                "id": id,
+                "name": name,
+                "email": email,
+                "age": age,
+                "created_at": Timestamp::from_micros(*created_at),
+                "updated_at": Timestamp::from_micros(*updated_at),
+                "version": version,
+            }));
+            let next = (rows.len() > limit).then(|| Cursor::new(&list, vec![rows[limit - 1].0.clone()]).encode());
+            let expected = json!({ "items": items.collect::<Vec<_>>(), "next_cursor": next });
+            prop_assert_eq!(serde_json::from_str::<serde_json::Value>(&body).unwrap(), expected);
+        }
+    }
 }

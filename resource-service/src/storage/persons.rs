@@ -2,10 +2,16 @@
 
 use std::sync::Arc;
 
-use diesel::{ExpressionMethods as _, OptionalExtension as _, QueryDsl as _, Queryable};
+use diesel::{
+    ExpressionMethods as _, OptionalExtension as _, QueryDsl as _, RunQueryDsl as _,
+    connection::{DefaultLoadingMode, LoadConnection},
+    result::Error as DieselError,
+    row::{Field as _, Row},
+    sqlite::{Sqlite, SqliteValue},
+};
 use service_kit::{
     Timestamp,
-    db::{Backend, Database, Db},
+    db::{Backend, Database, Db, PipelinedRow, StorageError},
 };
 use tokio::sync::Mutex;
 
@@ -14,21 +20,9 @@ use super::{
     schema::persons,
 };
 use crate::{
-    domain::{Age, Details, Email, List, Name, NewPerson, Person, PersonId, Position},
+    domain::{Age, Details, Email, List, Name, NewPerson, Person, PersonId, PersonRef, Position},
     error::Error,
 };
-
-/// A person as the table has it.
-#[derive(Debug, Queryable)]
-struct PersonRow {
-    id: String,
-    name: String,
-    email: Option<String>,
-    age: Option<i32>,
-    created_at: i64,
-    updated_at: i64,
-    version: i64,
-}
 
 const COLUMNS: (
     persons::id,
@@ -48,20 +42,57 @@ const COLUMNS: (
     persons::version,
 );
 
-impl From<PersonRow> for Person {
-    fn from(row: PersonRow) -> Self {
-        Self {
-            id: PersonId::from_stored(row.id),
-            details: Details {
-                name: Name::from_stored(row.name),
-                email: row.email.map(Email::from_stored),
-                age: row.age.map(Age::from_stored),
-            },
-            created_at: Timestamp::from_micros(row.created_at),
-            updated_at: Timestamp::from_micros(row.updated_at),
-            version: row.version,
-        }
+/// A person as the table has it.
+type PersonRow = (String, String, Option<String>, Option<i32>, i64, i64, i64);
+
+fn from_row((id, name, email, age, created_at, updated_at, version): PersonRow) -> Person {
+    Person {
+        id: PersonId::from_stored(id),
+        details: Details {
+            name: Name::from_stored(name),
+            email: email.map(Email::from_stored),
+            age: age.map(Age::from_stored),
+        },
+        created_at: Timestamp::from_micros(created_at),
+        updated_at: Timestamp::from_micros(updated_at),
+        version,
     }
+}
+
+/// The person in a row of PostgreSQL's with [`COLUMNS`].
+fn in_pipelined(row: &PipelinedRow) -> Result<PersonRef<'_>, StorageError> {
+    Ok(PersonRef {
+        id: row.try_get(0)?,
+        name: row.try_get(1)?,
+        email: row.try_get(2)?,
+        age: row.try_get(3)?,
+        created_at: Timestamp::from_micros(row.try_get(4)?),
+        updated_at: Timestamp::from_micros(row.try_get(5)?),
+        version: row.try_get(6)?,
+    })
+}
+
+/// Shows `visit` the person in a row of SQLite's with [`COLUMNS`].
+fn in_sqlite<'row>(row: &impl Row<'row, Sqlite>, visit: impl FnOnce(PersonRef<'_>)) -> Result<(), DieselError> {
+    let field = |place| row.get(place).ok_or_else(|| missing(place));
+    let number = |place| field(place)?.value().map(|mut value| value.read_long()).ok_or_else(|| missing(place));
+    let (id, name, email) = (field(0)?, field(1)?, field(2)?);
+    let (mut id, mut name, mut email) =
+        (id.value().ok_or_else(|| missing(0))?, name.value().ok_or_else(|| missing(1))?, email.value());
+    visit(PersonRef {
+        id: id.read_text(),
+        name: name.read_text(),
+        email: email.as_mut().map(SqliteValue::read_text),
+        age: field(3)?.value().map(|mut value| value.read_integer()),
+        created_at: Timestamp::from_micros(number(4)?),
+        updated_at: Timestamp::from_micros(number(5)?),
+        version: number(6)?,
+    });
+    Ok(())
+}
+
+fn missing(place: usize) -> DieselError {
+    DieselError::DeserializationError(format!("column {place} of a person has no value").into())
 }
 
 /// What became of a person who was put.
@@ -86,27 +117,33 @@ impl Persons {
         Self { database, importing: Arc::default() }
     }
 
-    /// The first `rows` persons of a list after a position; fewer at its end, and perhaps a few more than asked for.
-    /// No more than 1,000 can be asked for.
-    pub(crate) async fn page(&self, list: &List, after: Option<&Position>, rows: i64) -> Result<Vec<Person>, Error> {
-        let found: Vec<PersonRow> = if list.follows_an_index() {
-            let query = PageQuery::new(list, after, rows, None);
-            match self.database.backend() {
-                Backend::Sqlite => self
-                    .database
-                    .read_on_worker(|connection| Ok::<_, Error>(diesel::RunQueryDsl::load(query, connection)?))?,
-                Backend::Postgres => {
-                    self.database
-                        .read_pipelined(async |connection| {
-                            diesel_async::RunQueryDsl::load(query, &mut &*connection).await
-                        })
-                        .await?
+    /// Shows `visit` the first `rows` persons of a list after a position; fewer at its end, and perhaps a few more than
+    /// asked for. No more than 1,000 can be asked for. If it fails, `visit` may have seen some of them.
+    pub(crate) async fn page(
+        &self,
+        list: &List,
+        after: Option<&Position>,
+        rows: i64,
+        mut visit: impl FnMut(PersonRef<'_>),
+    ) -> Result<(), Error> {
+        if !list.follows_an_index() {
+            let found = self.scan(list.clone(), after.cloned(), rows).await?;
+            found.iter().map(Person::view).for_each(visit);
+            return Ok(());
+        }
+        let query = PageQuery::new(list, after, rows, None);
+        match self.database.backend() {
+            Backend::Sqlite => self.database.read_on_worker(|connection| {
+                for row in LoadConnection::<DefaultLoadingMode>::load(connection, query)? {
+                    in_sqlite(&row?, &mut visit)?;
                 }
+                Ok(())
+            }),
+            Backend::Postgres => {
+                self.database.read_pipelined(&query, |row| in_pipelined(row).map(&mut visit)).await?;
+                Ok(())
             }
-        } else {
-            return self.scan(list.clone(), after.cloned(), rows).await;
-        };
-        Ok(found.into_iter().map(Person::from).collect())
+        }
     }
 
     /// The same on the blocking pool: for pages that take longer.
@@ -115,30 +152,25 @@ impl Persons {
             .read(move |db| {
                 let pattern = list.search.as_deref().map(like_pattern);
                 let query = PageQuery::new(&list, after.as_ref(), rows, pattern.as_deref());
-                let found: Vec<PersonRow> = diesel::RunQueryDsl::load(query, db)?;
-                Ok(found.into_iter().map(Person::from).collect())
+                let found: Vec<PersonRow> = query.load(db)?;
+                Ok(found.into_iter().map(from_row).collect())
             })
             .await
     }
 
     /// The person with an id.
     pub(crate) async fn find(&self, id: &PersonId) -> Result<Option<Person>, Error> {
-        let id = id.as_str();
-        let found: Option<PersonRow> = match self.database.backend() {
+        let query = persons::table.find(id.as_str()).select(COLUMNS);
+        match self.database.backend() {
             Backend::Sqlite => self.database.read_on_worker(|connection| {
-                let query = persons::table.find(id).select(COLUMNS);
-                Ok::<_, Error>(diesel::RunQueryDsl::get_result(query, connection).optional()?)
-            })?,
+                let found: Option<PersonRow> = query.get_result(connection).optional()?;
+                Ok(found.map(from_row))
+            }),
             Backend::Postgres => {
-                self.database
-                    .read_pipelined(async |connection| {
-                        let query = persons::table.find(id).select(COLUMNS);
-                        diesel_async::RunQueryDsl::get_result(query, &mut &*connection).await.optional()
-                    })
-                    .await?
+                let read = |row: &PipelinedRow| in_pipelined(row).map(Person::from);
+                Ok(self.database.read_pipelined(&query, read).await?.pop())
             }
-        };
-        Ok(found.map(Person::from))
+        }
     }
 
     /// Adds a person; [`Error::PersonExists`] if the id is taken.
@@ -206,7 +238,7 @@ impl Persons {
             .write(move |db| {
                 let Some(person) = find_for_update(db, &id)? else { return Ok(false) };
                 allow(person.version)?;
-                diesel::RunQueryDsl::execute(diesel::delete(persons::table.find(id.as_str())), db)?;
+                diesel::delete(persons::table.find(id.as_str())).execute(db)?;
                 Ok(true)
             })
             .await
@@ -217,11 +249,11 @@ impl Persons {
 fn find_for_update(db: &mut Db, id: &PersonId) -> Result<Option<Person>, Error> {
     let query = persons::table.find(id.as_str()).select(COLUMNS);
     let found: Option<PersonRow> = match db {
-        Db::Sqlite(connection) => diesel::RunQueryDsl::get_result(query, connection),
-        Db::Postgres(connection) => diesel::RunQueryDsl::get_result(query.for_update(), connection),
+        Db::Sqlite(connection) => query.get_result(connection),
+        Db::Postgres(connection) => query.for_update().get_result(connection),
     }
     .optional()?;
-    Ok(found.map(Person::from))
+    Ok(found.map(from_row))
 }
 
 /// Adds a person; answers whether the id was free.
@@ -240,8 +272,8 @@ fn insert(db: &mut Db, person: &Person) -> Result<bool, Error> {
         ))
         .on_conflict_do_nothing();
     let rows = match db {
-        Db::Sqlite(connection) => diesel::RunQueryDsl::execute(statement, connection)?,
-        Db::Postgres(connection) => diesel::RunQueryDsl::execute(statement, connection)?,
+        Db::Sqlite(connection) => statement.execute(connection)?,
+        Db::Postgres(connection) => statement.execute(connection)?,
     };
     Ok(rows == 1)
 }
@@ -256,6 +288,6 @@ fn update(db: &mut Db, person: &Person) -> Result<(), Error> {
         persons::updated_at.eq(person.updated_at.as_micros()),
         persons::version.eq(person.version),
     ));
-    diesel::RunQueryDsl::execute(statement, db)?;
+    statement.execute(db)?;
     Ok(())
 }

@@ -1,5 +1,7 @@
 //! What can go wrong between a service and its database.
 
+use std::io;
+
 use diesel::result::{DatabaseErrorKind, Error as DieselError};
 
 use crate::problem::Error;
@@ -17,6 +19,9 @@ pub enum StorageError {
     /// A query failed.
     #[error("a query failed")]
     Query(#[source] DieselError),
+    /// A query on a pipelined connection failed.
+    #[error("a query failed")]
+    Pipelined(#[source] tokio_postgres::Error),
     /// The schema cannot be brought up to date.
     #[error("a migration failed: {0}")]
     Migration(String),
@@ -50,6 +55,20 @@ impl From<DieselError> for StorageError {
             _ => false,
         };
         if lost { Self::Unreachable(error.into()) } else { Self::Query(error) }
+    }
+}
+
+impl From<tokio_postgres::Error> for StorageError {
+    fn from(error: tokio_postgres::Error) -> Self {
+        let lost = match error.as_db_error() {
+            // Classes 08 (connection exception) and 57P (the server stops, or has not started yet).
+            Some(answer) => answer.code().code().starts_with("08") || answer.code().code().starts_with("57P"),
+            None => {
+                error.is_closed()
+                    || std::error::Error::source(&error).is_some_and(<dyn std::error::Error>::is::<io::Error>)
+            }
+        };
+        if lost { Self::unreachable(error) } else { Self::Pipelined(error) }
     }
 }
 

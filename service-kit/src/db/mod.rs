@@ -18,7 +18,7 @@ mod pool;
 mod url;
 
 use std::{
-    cell::RefCell,
+    cell::{Cell, RefCell},
     collections::HashMap,
     sync::{
         Arc,
@@ -29,7 +29,12 @@ use std::{
 
 use actix_web::rt::task::spawn_blocking;
 use anyhow::anyhow;
-use diesel::{SqliteConnection, connection::SimpleConnection as _};
+use diesel::{
+    SqliteConnection,
+    connection::SimpleConnection as _,
+    pg::Pg,
+    query_builder::{QueryFragment, QueryId},
+};
 use tokio::sync::Semaphore;
 
 pub use self::{
@@ -37,7 +42,6 @@ pub use self::{
     listen::Listener,
     migrate::{Migrations, SchemaState},
     multi::{Db, MultiBackend, MultiField, MultiRawValue, MultiRow},
-    pipeline::PipelinedConnection,
     url::{DatabaseUrl, UrlError},
 };
 use self::{
@@ -45,6 +49,8 @@ use self::{
     pool::ConnectionSource,
 };
 use crate::{context, context::RequestContext, problem::Error};
+/// A row of a pipelined query. What is read from it borrows from it.
+pub use tokio_postgres::Row as PipelinedRow;
 
 /// Which database is behind the URL.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -251,37 +257,57 @@ impl Database {
         })
     }
 
-    /// Reads by key on this worker's own PostgreSQL connection, which many requests share. If the connection turns out
-    /// to be dead the query is tried once more on a new one.
-    pub async fn read_pipelined<T>(
+    /// Reads by key on this worker's own PostgreSQL connection, which many requests share; `read` takes what it needs
+    /// from each row as it arrives. If the connection turns out to be dead before the first row, the query is tried
+    /// once more on a new one.
+    pub async fn read_pipelined<Q, T>(
         &self,
-        query: impl AsyncFn(&PipelinedConnection) -> Result<T, diesel::result::Error>,
-    ) -> Result<T, StorageError> {
-        self.pipelined(Traffic::Reads, query).await
+        query: &Q,
+        read: impl FnMut(&PipelinedRow) -> Result<T, StorageError>,
+    ) -> Result<Vec<T>, StorageError>
+    where
+        Q: QueryFragment<Pg> + QueryId,
+    {
+        self.pipelined(Traffic::Reads, query, read).await
     }
 
-    /// Runs a single statement that changes something on one of this worker's own PostgreSQL connections. If the
-    /// connection turns out to be dead the statement is tried once more on a new one, and the first try may have
-    /// succeeded, so it must be one that may be repeated.
-    pub async fn write_pipelined<T>(
+    /// Runs a single statement that changes something on one of this worker's own PostgreSQL connections, and reads
+    /// what it returns. If the connection turns out to be dead before the first row, the statement is tried once more
+    /// on a new one, and the first try may have succeeded, so it must be one that may be repeated.
+    pub async fn write_pipelined<Q, T>(
         &self,
-        statement: impl AsyncFn(&PipelinedConnection) -> Result<T, diesel::result::Error>,
-    ) -> Result<T, StorageError> {
-        self.pipelined(Traffic::Commits, statement).await
+        statement: &Q,
+        read: impl FnMut(&PipelinedRow) -> Result<T, StorageError>,
+    ) -> Result<Vec<T>, StorageError>
+    where
+        Q: QueryFragment<Pg> + QueryId,
+    {
+        self.pipelined(Traffic::Commits, statement, read).await
     }
 
-    async fn pipelined<T>(
+    async fn pipelined<Q, T>(
         &self,
         traffic: Traffic,
-        query: impl AsyncFn(&PipelinedConnection) -> Result<T, diesel::result::Error>,
-    ) -> Result<T, StorageError> {
+        query: &Q,
+        mut read: impl FnMut(&PipelinedRow) -> Result<T, StorageError>,
+    ) -> Result<Vec<T>, StorageError>
+    where
+        Q: QueryFragment<Pg> + QueryId,
+    {
         let pipelines = self
             .inner
             .pipelines
             .as_ref()
             .ok_or_else(|| StorageError::Configuration("only PostgreSQL has pipelined connections".to_owned()))?;
-        match pipelines.run(self.inner.id, traffic, &query).await {
-            Err(StorageError::Unreachable(_)) => pipelines.run(self.inner.id, traffic, &query).await,
+        let begun = Cell::new(false);
+        let mut read = |row: &PipelinedRow| {
+            begun.set(true);
+            read(row)
+        };
+        match pipelines.run(self.inner.id, traffic, query, &mut read).await {
+            Err(StorageError::Unreachable(_)) if !begun.get() => {
+                pipelines.run(self.inner.id, traffic, query, read).await
+            }
             result => result,
         }
     }

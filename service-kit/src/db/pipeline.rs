@@ -1,24 +1,33 @@
 //! PostgreSQL on the worker itself: connections that many requests share by pipelining, a few per worker.
 
 use std::{
+    any::TypeId,
     cell::{Cell, RefCell},
     collections::HashMap,
+    error::Error as StdError,
     rc::Rc,
     sync::Arc,
     time::Duration,
 };
 
+use actix_web::web::BytesMut;
 use anyhow::{Context as _, anyhow};
-use diesel_async::AsyncPgConnection;
+use diesel::{
+    pg::{Pg, PgMetadataLookup, PgQueryBuilder, PgTypeMetadata},
+    query_builder::{QueryBuilder as _, QueryFragment, QueryId, bind_collector::RawBytesBindCollector},
+    result::Error as DieselError,
+};
+use futures_util::{TryStreamExt as _, pin_mut};
 use openssl::ssl::{SslConnector, SslMethod, SslVerifyMode};
 use postgres_openssl::MakeTlsConnector;
 use tokio::sync::Mutex;
-use tokio_postgres::config::SslMode;
+use tokio_postgres::{
+    Client, Row, Statement,
+    config::SslMode,
+    types::{IsNull, ToSql, Type, to_sql_checked},
+};
 
 use super::{StorageError, UrlError};
-
-/// A connection as diesel-async has it; `&mut &*connection` queries it while others do the same.
-pub type PipelinedConnection = AsyncPgConnection;
 
 /// A connection that nobody drives yet.
 pub(super) type RawConnection =
@@ -141,14 +150,111 @@ impl PipelineTarget {
             }
             seen.set(true);
         });
-        Ok(Lane { connection: AsyncPgConnection::try_from(client).await?, in_flight: Cell::new(0), closed })
+        Ok(Lane { client, statements: RefCell::default(), in_flight: Cell::new(0), closed })
     }
 }
 
+/// A connection, and what has been prepared on it.
 struct Lane {
-    connection: AsyncPgConnection,
+    client: Client,
+    statements: RefCell<Statements>,
     in_flight: Cell<usize>,
     closed: Rc<Cell<bool>>,
+}
+
+/// Prepared statements: by the type of the query where that settles its text, else by the text. They are kept for as
+/// long as the connection, so a query must not have any number of texts.
+#[derive(Default)]
+struct Statements {
+    by_type: HashMap<TypeId, Statement>,
+    by_text: HashMap<String, Statement>,
+}
+
+impl Lane {
+    /// Reads each row as it arrives, so that no more than one is held at a time.
+    async fn query<Q, T>(
+        &self,
+        query: &Q,
+        mut read: impl FnMut(&Row) -> Result<T, StorageError>,
+    ) -> Result<Vec<T>, StorageError>
+    where
+        Q: QueryFragment<Pg> + QueryId,
+    {
+        let mut binds = RawBytesBindCollector::<Pg>::new();
+        query.collect_binds(&mut binds, &mut BuiltInTypes, &Pg)?;
+        let statement = self.statement(query, &binds.metadata).await?;
+        let rows = self.client.query_raw(&statement, binds.binds.iter().map(|bytes| Bind(bytes.as_deref()))).await?;
+        pin_mut!(rows);
+        let mut all = Vec::new();
+        while let Some(row) = rows.try_next().await? {
+            all.push(read(&row)?);
+        }
+        Ok(all)
+    }
+
+    /// The prepared statement for a query. Two requests that find it missing at once both prepare it, and one is kept.
+    async fn statement<Q: QueryFragment<Pg> + QueryId>(
+        &self,
+        query: &Q,
+        binds: &[PgTypeMetadata],
+    ) -> Result<Statement, StorageError> {
+        let id = Q::query_id();
+        if let Some(known) = id.and_then(|id| self.statements.borrow().by_type.get(&id).cloned()) {
+            return Ok(known);
+        }
+        let mut text = PgQueryBuilder::default();
+        query.to_sql(&mut text, &Pg)?;
+        let text = text.finish();
+        if id.is_none()
+            && let Some(known) = self.statements.borrow().by_text.get(&text).cloned()
+        {
+            return Ok(known);
+        }
+        let types = binds.iter().map(|bind| {
+            let oid = bind.oid().map_err(|cause| DieselError::SerializationError(cause.into()))?;
+            Type::from_oid(oid).ok_or_else(|| DieselError::SerializationError("a type that is not built in".into()))
+        });
+        let types: Vec<Type> = types.collect::<Result<_, _>>()?;
+        let statement = self.client.prepare_typed(&text, &types).await?;
+        let mut statements = self.statements.borrow_mut();
+        match id {
+            Some(id) => statements.by_type.insert(id, statement.clone()),
+            None => statements.by_text.insert(text, statement.clone()),
+        };
+        Ok(statement)
+    }
+}
+
+/// Knows PostgreSQL's own types only, whose ids diesel has: there is no other in our tables.
+struct BuiltInTypes;
+
+impl PgMetadataLookup for BuiltInTypes {
+    fn lookup_type(&mut self, name: &str, _: Option<&str>) -> PgTypeMetadata {
+        log::error!("the type {name} is not one of PostgreSQL's own");
+        PgTypeMetadata::new(0, 0)
+    }
+}
+
+/// A value as diesel has written it, in the binary form of its type.
+#[derive(Debug)]
+struct Bind<'a>(Option<&'a [u8]>);
+
+impl ToSql for Bind<'_> {
+    fn to_sql(&self, _: &Type, out: &mut BytesMut) -> Result<IsNull, Box<dyn StdError + Sync + Send>> {
+        Ok(match self.0 {
+            Some(bytes) => {
+                out.extend_from_slice(bytes);
+                IsNull::No
+            }
+            None => IsNull::Yes,
+        })
+    }
+
+    fn accepts(_: &Type) -> bool {
+        true
+    }
+
+    to_sql_checked!();
 }
 
 /// The connections of one worker for one kind of traffic.
@@ -178,12 +284,16 @@ impl Pipelines {
         Self { target }
     }
 
-    pub(super) async fn run<T>(
+    pub(super) async fn run<Q, T>(
         &self,
         database_id: u64,
         traffic: Traffic,
-        query: &impl AsyncFn(&PipelinedConnection) -> Result<T, diesel::result::Error>,
-    ) -> Result<T, StorageError> {
+        query: &Q,
+        read: impl FnMut(&Row) -> Result<T, StorageError>,
+    ) -> Result<Vec<T>, StorageError>
+    where
+        Q: QueryFragment<Pg> + QueryId,
+    {
         thread_local! {
             static WORKER: RefCell<HashMap<(u64, bool), Rc<Lanes>>> = RefCell::new(HashMap::new());
         }
@@ -201,11 +311,10 @@ impl Pipelines {
         let lane = self.lane(&lanes).await.map_err(StorageError::Unreachable)?;
         let result = {
             let _in_flight = InFlight::new(&lane);
-            query(&lane.connection).await
+            lane.query(query, read).await
         };
-        let result = result.map_err(StorageError::from);
         match result {
-            Err(StorageError::Query(cause)) if lane.closed.get() => Err(StorageError::unreachable(cause)),
+            Err(StorageError::Pipelined(cause)) if lane.closed.get() => Err(StorageError::unreachable(cause)),
             Err(StorageError::Unreachable(cause)) => {
                 lane.closed.set(true);
                 Err(StorageError::Unreachable(cause))

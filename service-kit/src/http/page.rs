@@ -92,7 +92,8 @@ impl Cursor {
         Ok(key)
     }
 
-    fn encode(&self) -> String {
+    /// The cursor as it stands in an answer: of base64url's characters only.
+    pub fn encode(&self) -> String {
         let mut bytes = self.fingerprint.to_be_bytes().to_vec();
         // A list of strings cannot fail to be written.
         bytes.extend(serde_json::to_vec(&self.key).unwrap_or_default());

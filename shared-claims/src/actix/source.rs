@@ -104,7 +104,11 @@ fn only_value<'r>(
     if values.next().is_some() {
         return Err(Rejection::request(realm, repeated));
     }
-    value.to_str().map(Some).map_err(|_| Rejection::invalid(realm, NOT_ASCII))
+    // `to_str` looks at one byte after the other. What it refuses besides, control characters, no header value holds.
+    match str::from_utf8(value.as_bytes()) {
+        Ok(text) if text.is_ascii() => Ok(Some(text)),
+        _ => Err(Rejection::invalid(realm, NOT_ASCII)),
+    }
 }
 
 /// A scheme other than `Bearer`, or `Bearer` with nothing after it, presents no token.

@@ -179,7 +179,7 @@ const NO_MATCH: Error = Error::new(ErrorKind::Signature, "the token's signature 
 
 /// The octets of a signature. One that is longer than any that could match is not decoded.
 fn decode<'b>(encoded: &str, buffer: &'b mut [u8]) -> Result<&'b [u8], Error> {
-    match URL_SAFE_NO_PAD.decode_slice(encoded, buffer) {
+    match BASE64URL.decode_slice(encoded, buffer) {
         Ok(length) => Ok(&buffer[..length]),
         Err(base64::DecodeSliceError::DecodeError(_)) => Err(NOT_BASE64URL),
         Err(base64::DecodeSliceError::OutputSliceTooSmall) => Err(NO_MATCH),
