@@ -326,7 +326,7 @@ fn new_key_id(now: u64) -> String {
     format!("{day}-{}", secrets::readable(8).as_str())
 }
 
-/// A new key as a JWK. `iat` says when it was made, as OpenID Federation's historical keys have it; verifiers pass it
+/// A new key as a JWK. `iat` says when it was made, as the historical keys of `OpenID` Federation have it; verifiers pass it
 /// over.
 fn generate(algorithm: Algorithm, now: u64) -> Result<Map<String, Value>, ErrorStack> {
     let encode = |bytes: &[u8]| URL_SAFE_NO_PAD.encode(bytes);
@@ -398,7 +398,7 @@ mod tests {
                 ..Claims::default()
             };
             let token = Signer::new(&ring).unwrap().sign(&claims).unwrap();
-            let verifies = if algorithm == Algorithm::Hs256 {
+            let public_ring = if algorithm == Algorithm::Hs256 {
                 assert_eq!(file.public().matches("kid").count(), 0, "a common secret has no public part");
                 ring
             } else {
@@ -410,7 +410,7 @@ mod tests {
                 assert!(public.check_can_sign().is_err());
                 public
             };
-            let verifier = Verifier::builder(verifies).issuer("i").audience("a").build().unwrap();
+            let verifier = Verifier::builder(public_ring).issuer("i").audience("a").build().unwrap();
             assert_eq!(verifier.verify_at(&token, 50).unwrap().sub, "s", "{algorithm:?}");
         }
     }

@@ -20,7 +20,7 @@ use serde::Serialize;
 use self::jwk::Jwk;
 use self::pair::{MAX_SIGNATURE_BYTES, Pair};
 use crate::error::{Error, ErrorKind};
-use crate::jws::NOT_BASE64URL;
+use crate::jws::{BASE64URL, NOT_BASE64URL};
 
 pub use self::error::{KeyError, KeyErrorKind};
 pub use self::ring::{KeyInfo, KeyRing, PublicJwkSet};

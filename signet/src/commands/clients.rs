@@ -54,7 +54,7 @@ pub(crate) struct Delete {
 }
 
 #[derive(Deserialize)]
-struct Client {
+struct Registered {
     client_id: String,
     #[serde(default)]
     client_secret: Option<String>,
@@ -65,7 +65,7 @@ struct Client {
 
 #[derive(Deserialize)]
 struct Page {
-    items: Vec<Client>,
+    items: Vec<Registered>,
     next_cursor: Option<String>,
 }
 
@@ -82,7 +82,7 @@ async fn create(connection: &Connection, options: &Create) -> Result<ExitCode, F
     let body = json!({ "name": options.name, "scope": options.scopes.join(" ") });
     let request = connection.request(Method::POST, "internal/clients")?.json(&body).timeout(TIMEOUT);
     let answer = connection.send(request).await?;
-    let made: Client = connection::read_json(connection.succeed(answer).await?).await?;
+    let made: Registered = connection::read_json(connection.succeed(answer).await?).await?;
     output::print(format_args!("client_id      {}", made.client_id));
     output::print(format_args!("client_secret  {}", made.client_secret.unwrap_or_default()));
     output::print(format_args!("scope          {}", made.scope));
@@ -100,7 +100,7 @@ async fn list(connection: &Connection) -> Result<ExitCode, Failure> {
         let answer = connection.send(request.timeout(TIMEOUT)).await?;
         let page: Page = connection::read_json(connection.succeed(answer).await?).await?;
         for client in page.items {
-            let Client { client_id, name, scope, created_at, .. } = client;
+            let Registered { client_id, name, scope, created_at, .. } = client;
             let made = created_at.get(..19).unwrap_or(&created_at);
             // Writing to a string cannot fail.
             let _ = write!(table, "\n{client_id:<28}{made:<22}{name:<24}{scope}");

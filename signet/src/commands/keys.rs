@@ -48,7 +48,7 @@ pub(crate) enum Command {
 
 #[derive(Args, Clone, Debug)]
 pub(crate) struct Ring {
-    /// The JWK Set file [default: tokens.jwks_file of the configuration, or keys.json in the data directory]
+    /// The JWK Set file [default: `tokens.jwks_file` of the configuration, or keys.json in the data directory]
     #[arg(long, value_name = "FILE")]
     file: Option<PathBuf>,
 }
@@ -245,17 +245,14 @@ fn rfc3339(seconds: u64) -> String {
 
 async fn rotate(place: &Place, options: &Rotate) -> Result<ExitCode, Failure> {
     let mut file = options.ring.open(place)?;
-    let kid = match file.incoming().map(str::to_owned) {
-        Some(kid) => {
-            output::print(format_args!("going on with {kid}, which was added before"));
-            kid
-        }
-        None => {
-            let kid = file.add(options.alg, now()).map_err(anyhow::Error::new)?;
-            save(&file)?;
-            output::print(format_args!("added {kid}: it verifies, and {} still signs", file.signing()));
-            kid
-        }
+    let kid = if let Some(kid) = file.incoming().map(str::to_owned) {
+        output::print(format_args!("going on with {kid}, which was added before"));
+        kid
+    } else {
+        let kid = file.add(options.alg, now()).map_err(anyhow::Error::new)?;
+        save(&file)?;
+        output::print(format_args!("added {kid}: it verifies, and {} still signs", file.signing()));
+        kid
     };
     if options.no_wait {
         output::print("Bring the file to every service, then run the command again to let the key sign.");
