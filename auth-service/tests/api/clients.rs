@@ -200,7 +200,7 @@ on_both_databases! {
             .unwrap()
             .secret_hash;
         let hash = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, client.secret.as_bytes());
-        let expected: String = hash.as_ref().iter().map(|byte| format!("{byte:02x}")).collect();
+        let expected = hash.as_ref().iter().fold(String::new(), |hex, byte| format!("{hex}{byte:02x}"));
         assert_eq!(stored, expected);
         drop(database);
         app.stop().await;
@@ -272,7 +272,7 @@ on_both_databases! {
         let client = register(&app, "persons:read").await;
         let (id, secret) = (client.id.as_str(), client.secret.as_str());
         let grant = ("grant_type", "client_credentials");
-        let encoded = |text: &str| text.bytes().map(|byte| format!("%{byte:02X}")).collect::<String>();
+        let encoded = |text: &str| text.bytes().fold(String::new(), |hex, byte| format!("{hex}%{byte:02X}"));
         let header = STANDARD.encode(format!("{}:{}", encoded(id), encoded(secret)));
         for request in [
             client.authorize(app.post("/auth/token")).form(&[grant]),

@@ -263,6 +263,23 @@ on_both_databases! {
         app.stop().await;
     }
 
+    async fn a_token_whose_revocation_cannot_be_looked_up_is_called_neither_good_nor_bad(db: TestDatabase) {
+        let app = TestApp::start(db);
+        let tokens = app.register("ada").await;
+        let client = clients::register(&app, "").await;
+        own_token(&app, &client).await;
+        app.database.execute("ALTER TABLE revocations RENAME TO elsewhere");
+        let answer = send(client.authorize(request(&app, text(&tokens["access_token"])))).await;
+        answer.is(500, "server_error");
+        assert_eq!(answer.body["error_description"], "Something went wrong on our side.");
+        assert!(answer.body["active"].is_null());
+        app.database.execute("ALTER TABLE elsewhere RENAME TO revocations; ALTER TABLE clients RENAME TO nobody");
+        let answer = send(client.authorize(request(&app, text(&tokens["access_token"])))).await;
+        answer.is(500, "server_error");
+        own_token(&app, &client).await.is(500, "server_error");
+        app.stop().await;
+    }
+
     async fn a_question_may_come_as_json_with_a_hint_and_must_hold_one_token(db: TestDatabase) {
         let app = TestApp::start(db);
         let tokens = app.register("ada").await;
