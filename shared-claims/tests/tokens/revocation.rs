@@ -107,16 +107,16 @@ fn a_stale_list_is_put_up_with_or_not() {
     };
     let (allows, refuses) = (build(WhenStale::Allow), build(WhenStale::Refuse));
     let token = signer().sign(&claims()).unwrap();
-    let refused = || refuses.verify(&token).map(drop).map_err(|error| (error.kind(), error.code()));
+    let outcome = || refuses.verify(&token).map(drop).map_err(|error| (error.kind(), error.code()));
     let stale = Err((ErrorKind::Stale, "dependency_unavailable"));
 
-    assert_eq!(refused(), stale, "nothing was heard yet");
+    assert_eq!(outcome(), stale, "nothing was heard yet");
     list.contacted("a", 0);
-    assert_eq!(refused(), Ok(()));
+    assert_eq!(outcome(), Ok(()));
     time.store(5, Ordering::SeqCst);
-    assert_eq!(refused(), Ok(()));
+    assert_eq!(outcome(), Ok(()));
     time.store(6, Ordering::SeqCst);
-    assert_eq!(refused(), stale);
+    assert_eq!(outcome(), stale);
     allows.verify(&token).unwrap();
     assert_eq!(list.age(), Some(Duration::from_secs(6)));
 }
