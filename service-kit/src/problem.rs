@@ -384,8 +384,7 @@ impl ApiError for Error {
         match self {
             Self::Overloaded { retry_after_seconds } => Some(*retry_after_seconds),
             Self::DependencyUnavailable { .. } => Some(2),
-            // It is not known what is revoked; the token may be good.
-            Self::Token(rejection) if rejection.status() == StatusCode::SERVICE_UNAVAILABLE => Some(1),
+            Self::Token(rejection) => rejection.retry_after_seconds(),
             Self::Forwarded(problem, _) => problem.retry_after_seconds,
             _ => None,
         }

@@ -104,7 +104,7 @@ impl TokensConfig {
 
     /// Checks the section.
     pub fn validate(&self) -> Result<(), ConfigError> {
-        self.acceptance(&self.keys()?, None, Clock::system()).map(drop)
+        self.acceptance(&self.keys()?, Some(RevocationList::new()), Clock::system()).map(drop)
     }
 }
 

@@ -35,6 +35,11 @@
 //!
 #![cfg_attr(feature = "actix", doc = "See [`actix`] for where tokens are looked for and how callers are refused.")]
 //!
+//! # Any other framework
+//!
+//! The feature `tower` has a layer that does the same for axum, tonic, hyper and whatever else is made of tower services.
+#![cfg_attr(feature = "tower", doc = "See [`tower`] for how it is put in, and `examples/axum.rs` for a whole service.")]
+//!
 //! # Any other program
 //!
 //! [`Verifier::verify`] takes a token and gives its [`Claims`], or an [`Error`] that says which check failed:
@@ -68,6 +73,44 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 //!
+//! # Revocation
+//!
+//! A token says what was true when it was issued. Between then and its end its session may be ended, its user's password,
+//! roles or account may change, or its key may leak. auth-service writes down each such thing in a feed, and with the
+//! feature `feed` a service follows it in the background: a `Follower` keeps a `RevocationList`,
+//! and the verifier looks into that. It takes effect within milliseconds in
+//! every service, and a request still never leaves the process.
+//!
+#![cfg_attr(feature = "feed", doc = "```no_run")]
+#![cfg_attr(not(feature = "feed"), doc = "```ignore")]
+//! use shared_claims::feed::{Follower, RevocationList, TokenSource};
+//! use shared_claims::{KeyRing, LiveKeyRing, Verifier};
+//!
+//! # async fn example(secret: &[u8], client_id: &str, client_secret: &str) -> Result<(), Box<dyn std::error::Error>> {
+//! let ring = LiveKeyRing::new(KeyRing::from_secret(secret)?);
+//! let revoked = RevocationList::new();
+//! let verifier = Verifier::builder(ring.clone())
+//!     .issuer("https://id.example")
+//!     .audience("greeter")
+//!     .revocations(revoked.clone())
+//!     .build()?;
+//!
+//! let auth_service = "http://auth-service:8081";
+//! let tokens = TokenSource::client_credentials(&format!("{auth_service}/auth/token"), client_id, client_secret)?;
+//! let follower = Follower::new(auth_service, "greeter", revoked, ring, tokens)?;
+//! tokio::spawn(follower.run(std::future::pending()));
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! The list holds what is in force alone: an entry goes when the last token that it could hit has expired. Looking a token
+//! up takes no lock and costs a few dozen nanoseconds, however long the list is (`benches/revocation.rs` measures it).
+//!
+//! When auth-service cannot be reached the list keeps what it has and ages. What then becomes of tokens is yours to
+//! choose: they are taken until they expire, which is the default, or refused with
+//! `WhenStale::Refuse`. `RevocationList::status` tells the age and the size, for health checks and metrics.
+#![cfg_attr(feature = "feed", doc = "See [`feed`] for each of them.")]
+//!
 //! # What a common secret means
 //!
 //! HS256 uses one secret to sign and to verify. **Whoever can verify can also issue**: every service that holds the
@@ -88,16 +131,23 @@
 //! # Features
 //!
 //! - `actix`: the extractor and the middleware for actix-web.
-//! - `feed`: a list of revocations, by which a verifier refuses tokens before they expire.
+//! - `tower`: the layer for axum, tonic, hyper and other tower services.
+//! - `feed`: follows auth-service's feed of revocations, by which a verifier refuses tokens before they expire; and
+//!   service tokens, signed or fetched with a client's credentials. Needs Tokio.
 //!
 //! [RFC 9068]: https://www.rfc-editor.org/rfc/rfc9068
 
+mod access;
+#[cfg(any(feature = "actix", feature = "tower"))]
+mod bearer;
 mod claims;
 mod error;
 mod json;
 mod jws;
 mod key;
 mod own;
+#[cfg(any(feature = "actix", feature = "tower"))]
+mod rejection;
 mod ring;
 mod secret;
 mod signer;
@@ -107,11 +157,18 @@ mod verifier;
 pub mod actix;
 #[cfg(feature = "feed")]
 pub mod feed;
+#[cfg(feature = "tower")]
+pub mod tower;
 
+pub use access::{Access, AnyToken, AnyUser};
+#[cfg(any(feature = "actix", feature = "tower"))]
+pub use bearer::{Sources, UnknownSource};
 pub use claims::Claims;
 pub use error::{Error, ErrorKind};
 pub use jws::MAX_TOKEN_BYTES;
 pub use key::{KeyError, KeyErrorKind, KeyInfo, KeyRing, PublicJwkSet};
+#[cfg(any(feature = "actix", feature = "tower"))]
+pub use rejection::Rejection;
 pub use ring::LiveKeyRing;
 pub use signer::Signer;
 pub use verifier::{Verifier, VerifierBuilder, VerifierBuilderError};

@@ -22,27 +22,46 @@ use crate::key::KeyRing;
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 #[derive(Clone)]
-pub struct LiveKeyRing(Arc<ArcSwap<KeyRing>>);
+pub struct LiveKeyRing(Arc<Shared>);
+
+struct Shared {
+    ring: ArcSwap<KeyRing>,
+    /// Tells those who name the keys to others.
+    #[cfg(feature = "feed")]
+    replaced: tokio::sync::watch::Sender<()>,
+}
 
 impl LiveKeyRing {
     /// Begins with this ring.
     pub fn new(ring: KeyRing) -> Self {
-        Self(Arc::new(ArcSwap::from_pointee(ring)))
+        Self(Arc::new(Shared {
+            ring: ArcSwap::from_pointee(ring),
+            #[cfg(feature = "feed")]
+            replaced: tokio::sync::watch::Sender::new(()),
+        }))
     }
 
     /// Puts another ring in its place, for everybody who holds a clone.
     pub fn replace(&self, ring: KeyRing) {
-        self.0.store(Arc::new(ring));
+        self.0.ring.store(Arc::new(ring));
+        #[cfg(feature = "feed")]
+        self.0.replaced.send_replace(());
     }
 
     /// The ring as it is now.
     pub fn current(&self) -> KeyRing {
-        KeyRing::clone(&self.0.load())
+        KeyRing::clone(&self.load())
     }
 
     /// The ring as it is now, without touching its reference count.
     pub(crate) fn load(&self) -> arc_swap::Guard<Arc<KeyRing>> {
-        self.0.load()
+        self.0.ring.load()
+    }
+
+    /// Sees a change whenever the ring is replaced.
+    #[cfg(feature = "feed")]
+    pub(crate) fn replacements(&self) -> tokio::sync::watch::Receiver<()> {
+        self.0.replaced.subscribe()
     }
 }
 

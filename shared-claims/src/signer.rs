@@ -57,6 +57,12 @@ impl Signer {
         }
         Ok(token)
     }
+
+    /// The key that would sign now, if there is any.
+    #[cfg(feature = "feed")]
+    pub(crate) fn key_id(&self) -> Option<String> {
+        self.ring.load().keys().first().map(|key| key.id().to_owned())
+    }
 }
 
 fn signing_key(ring: &KeyRing) -> Result<&Key, Error> {

@@ -19,7 +19,7 @@ const MAX_LEEWAY_SECONDS: u64 = 30;
 
 /// How long a verifier goes without news of revocations before it calls what it knows stale, by default.
 #[cfg(feature = "feed")]
-const DEFAULT_STALE_AFTER_SECONDS: u64 = 60;
+pub(crate) const DEFAULT_STALE_AFTER_SECONDS: u64 = 60;
 
 /// Less leaves no room for the polls that keep the list fresh.
 #[cfg(feature = "feed")]

@@ -18,7 +18,7 @@ use futures_util::stream;
 use url::form_urlencoded;
 
 use super::BearerConfig;
-use super::source::PARAMETER;
+use crate::bearer::{FormBearer, PARAMETER};
 
 /// The longest form that is looked into, in bytes.
 const MAX_FORM_BYTES: usize = 64 * 1024;
@@ -85,12 +85,6 @@ where
             .boxed_local(),
         )
     }
-}
-
-/// What a form held under `access_token`. Kept in the request's extensions.
-pub(super) enum FormBearer {
-    One(String),
-    Many,
 }
 
 fn is_form(request: &ServiceRequest) -> bool {

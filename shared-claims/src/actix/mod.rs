@@ -32,7 +32,6 @@
 
 mod form;
 mod rejection;
-mod source;
 
 use std::fmt;
 use std::future::{Ready, ready};
@@ -41,94 +40,17 @@ use std::ops::Deref;
 use std::sync::Arc;
 
 use actix_web::dev::Payload;
-use actix_web::{FromRequest, HttpRequest, web};
+use actix_web::http::header::HeaderValue;
+use actix_web::{FromRequest, HttpMessage as _, HttpRequest, web};
 
-pub use crate::scope;
+use crate::bearer::{self, FormBearer};
 use crate::{Claims, Verifier};
 
+pub use crate::access::{Access, AnyToken, AnyUser};
+pub use crate::bearer::{Sources, UnknownSource};
+pub use crate::rejection::Rejection;
+pub use crate::scope;
 pub use form::{FormToken, FormTokenService};
-pub use rejection::Rejection;
-pub use source::{Sources, UnknownSource};
-
-/// Decides which tokens may enter. Implement it for a unit type and ask for `Authorized<ThatType>`.
-///
-/// ```
-/// use shared_claims::Claims;
-/// use shared_claims::actix::Access;
-///
-/// /// A user who holds the role `auditor`.
-/// pub struct Auditor;
-///
-/// impl Access for Auditor {
-///     const DENIED: &'static str = "this is for auditors";
-///
-///     fn allows(claims: &Claims) -> bool {
-///         !claims.is_client() && claims.roles.iter().any(|role| role == "auditor")
-///     }
-/// }
-/// ```
-pub trait Access: 'static {
-    /// The scope that is asked for, where it is one scope: a refusal names it to the client.
-    const SCOPE: Option<&'static str> = None;
-
-    /// What a refusal says.
-    const DENIED: &'static str = "the token does not allow this";
-
-    /// Whether these claims, which have been verified, may enter.
-    fn allows(claims: &Claims) -> bool;
-}
-
-/// Declares unit types that let in tokens which carry a scope.
-///
-/// ```
-/// shared_claims::scope! {
-///     /// May read persons.
-///     pub PersonsRead = "persons:read";
-///     /// May change persons.
-///     pub PersonsWrite = "persons:write";
-/// }
-/// ```
-#[macro_export]
-macro_rules! scope {
-    ($($(#[$attribute:meta])* $visibility:vis $name:ident = $scope:literal);+ $(;)?) => {$(
-        #[doc = concat!("Lets in tokens with the scope `", $scope, "`.")]
-        ///
-        $(#[$attribute])*
-        #[derive(Clone, Copy, Debug)]
-        $visibility struct $name;
-
-        impl $crate::actix::Access for $name {
-            const SCOPE: ::core::option::Option<&'static str> = ::core::option::Option::Some($scope);
-            const DENIED: &'static str = concat!("this needs the scope ", $scope);
-
-            fn allows(claims: &$crate::Claims) -> bool {
-                claims.has_scope($scope)
-            }
-        }
-    )+};
-}
-
-/// Any valid token.
-#[derive(Clone, Copy, Debug)]
-pub struct AnyToken;
-
-impl Access for AnyToken {
-    fn allows(_: &Claims) -> bool {
-        true
-    }
-}
-
-/// Any user's token; a client's or a service's own is refused.
-#[derive(Clone, Copy, Debug)]
-pub struct AnyUser;
-
-impl Access for AnyUser {
-    const DENIED: &'static str = "this needs a user's token, and this one is a client's";
-
-    fn allows(claims: &Claims) -> bool {
-        !claims.is_client()
-    }
-}
 
 /// The claims of a caller whose token is valid and allows what `A` asks for.
 ///
@@ -177,14 +99,24 @@ impl<A: Access> FromRequest for Authorized<A> {
 }
 
 fn authorize<A: Access>(request: &HttpRequest, sources: Sources) -> Result<Claims, Rejection> {
-    let verifier = request.app_data::<web::Data<Verifier>>().ok_or_else(Rejection::no_verifier)?;
-    let realm = verifier.audience();
-    let token = source::find(request, sources, realm)?;
-    let claims = verifier.verify(&token).map_err(|error| Rejection::invalid(realm, error))?;
-    if !A::allows(&claims) {
-        return Err(Rejection::insufficient(realm, A::SCOPE, A::DENIED));
+    const NO_VERIFIER: &str = "the application has no web::Data<Verifier> in its app_data";
+
+    let verifier = request.app_data::<web::Data<Verifier>>().ok_or_else(|| Rejection::internal(NO_VERIFIER))?;
+    bearer::authorize::<A>(verifier, request, sources)
+}
+
+impl bearer::Request for HttpRequest {
+    fn header(&self, name: &'static str) -> impl Iterator<Item = &[u8]> {
+        self.headers().get_all(name).map(HeaderValue::as_bytes)
     }
-    Ok(claims)
+
+    fn query(&self) -> &str {
+        self.query_string()
+    }
+
+    fn form(&self) -> Option<FormBearer> {
+        self.extensions().get::<FormBearer>().cloned()
+    }
 }
 
 type OnReject = Arc<dyn Fn(Rejection, &HttpRequest) -> actix_web::Error + Send + Sync>;

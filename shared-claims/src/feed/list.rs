@@ -18,9 +18,10 @@ type MonotonicClock = Arc<dyn Fn() -> Duration + Send + Sync>;
 
 /// The revocations that are in force in this process. Clones share them.
 ///
-/// Give one clone to [`VerifierBuilder::revocations`](crate::VerifierBuilder::revocations) and keep another, to tell it
-/// what auth-service's feed says ([`RevocationList::take_up`]). Looking a token up takes no lock and allocates nothing
-/// once a thread has looked up its first. A kind of revocation of which there is none costs nothing.
+/// Give one clone to [`VerifierBuilder::revocations`](crate::VerifierBuilder::revocations) and another to a
+/// [`Follower`](crate::feed::Follower), which keeps it as auth-service's feed has it. Looking a token up takes no lock
+/// and allocates nothing once a thread has looked up its first. A kind of revocation of which there is none costs
+/// nothing.
 ///
 /// How fresh the list is, is measured by a clock that never jumps, and not by the clock that tokens are judged by: if
 /// the system's time is set back, a list that nobody has fed for an hour is still an hour old.

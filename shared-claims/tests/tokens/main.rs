@@ -4,11 +4,19 @@
 #[cfg(feature = "actix")]
 mod actix;
 mod confusion;
+#[cfg(feature = "feed")]
+mod follower;
 mod helpers;
 mod keys;
 mod pairs;
 mod properties;
 #[cfg(feature = "feed")]
 mod revocation;
+#[cfg(feature = "feed")]
+mod server;
+#[cfg(feature = "feed")]
+mod token_source;
+#[cfg(feature = "tower")]
+mod tower;
 mod vectors;
 mod verifier;

@@ -1,19 +1,17 @@
-//! Where in a request a token may stand.
+//! The token of a request: where it may stand, and whether it lets the caller in.
 
 use std::borrow::Cow;
 
-use actix_web::http::header::{AUTHORIZATION, HeaderName};
-use actix_web::{HttpMessage, HttpRequest};
 use url::form_urlencoded;
 
-use super::form::FormBearer;
-use super::rejection::Rejection;
+use crate::access::Access;
+use crate::claims::Claims;
 use crate::error::Error;
+use crate::rejection::Rejection;
+use crate::verifier::Verifier;
 
 /// The name of a token in a query or a form (RFC 6750 §2.2 and §2.3).
-pub(super) const PARAMETER: &[u8] = b"access_token";
-
-const X_ACCESS_TOKEN: HeaderName = HeaderName::from_static("x-access-token");
+pub(crate) const PARAMETER: &[u8] = b"access_token";
 
 /// Where tokens are looked for. `Authorization: Bearer` always is.
 ///
@@ -29,7 +27,7 @@ pub struct Sources {
     pub x_access_token: bool,
     /// The query parameter `access_token`.
     pub query: bool,
-    /// The field `access_token` of a form; needs the middleware [`FormToken`](super::FormToken) as well.
+    /// The field `access_token` of a form; only for actix-web, and it needs the middleware `FormToken` as well.
     pub form: bool,
 }
 
@@ -65,8 +63,40 @@ impl Sources {
 #[error("unknown token source {0:?}: it must be one of header, x-access-token, query, form")]
 pub struct UnknownSource(String);
 
+/// A request of whatever framework, as far as a token may stand in it.
+pub(crate) trait Request {
+    /// The values of a header, whose name is in lower case.
+    fn header(&self, name: &'static str) -> impl Iterator<Item = &[u8]>;
+
+    /// The query, without its question mark.
+    fn query(&self) -> &str;
+
+    /// What a form held under `access_token`, if one was looked into.
+    fn form(&self) -> Option<FormBearer>;
+}
+
+/// What a form held under `access_token`.
+#[derive(Clone)]
+#[cfg_attr(not(feature = "actix"), expect(dead_code, reason = "only actix-web's middleware looks into forms"))]
+pub(crate) enum FormBearer {
+    One(String),
+    Many,
+}
+
+/// The claims of a caller who may enter.
+pub(crate) fn authorize<A: Access>(
+    verifier: &Verifier,
+    request: &impl Request,
+    sources: Sources,
+) -> Result<Claims, Rejection> {
+    let realm = verifier.audience();
+    let token = find(request, sources, realm)?;
+    let claims = verifier.verify(&token).map_err(|error| Rejection::invalid(realm, error))?;
+    if A::allows(&claims) { Ok(claims) } else { Err(Rejection::insufficient(realm, A::SCOPE, A::DENIED)) }
+}
+
 /// The one token of a request.
-pub(super) fn find<'r>(request: &'r HttpRequest, sources: Sources, realm: &str) -> Result<Cow<'r, str>, Rejection> {
+fn find<'r>(request: &'r impl Request, sources: Sources, realm: &str) -> Result<Cow<'r, str>, Rejection> {
     let mut found = from_authorization(request, realm)?.map(Cow::Borrowed);
     let mut add = |token: Option<Cow<'r, str>>| match token {
         Some(_) if found.is_some() => {
@@ -92,42 +122,40 @@ pub(super) fn find<'r>(request: &'r HttpRequest, sources: Sources, realm: &str) 
 
 /// The value of a header that must not be repeated; `None` where it is absent.
 fn only_value<'r>(
-    request: &'r HttpRequest,
-    name: &HeaderName,
+    request: &'r impl Request,
+    name: &'static str,
     realm: &str,
     repeated: &'static str,
 ) -> Result<Option<&'r str>, Rejection> {
     const NOT_ASCII: Error = Error::malformed("the header that carries the token is not ASCII");
 
-    let mut values = request.headers().get_all(name);
+    let mut values = request.header(name);
     let Some(value) = values.next() else { return Ok(None) };
     if values.next().is_some() {
         return Err(Rejection::request(realm, repeated));
     }
-    // `to_str` looks at one byte after the other. What it refuses besides, control characters, no header value holds.
-    match str::from_utf8(value.as_bytes()) {
-        Ok(text) if text.is_ascii() => Ok(Some(text)),
-        _ => Err(Rejection::invalid(realm, NOT_ASCII)),
-    }
+    let is_visible = value.iter().all(|byte| matches!(byte, b'\t' | b' '..=b'~'));
+    let text = str::from_utf8(value).ok().filter(|_| is_visible);
+    text.map(Some).ok_or_else(|| Rejection::invalid(realm, NOT_ASCII))
 }
 
 /// A scheme other than `Bearer`, or `Bearer` with nothing after it, presents no token.
-fn from_authorization<'r>(request: &'r HttpRequest, realm: &str) -> Result<Option<&'r str>, Rejection> {
+fn from_authorization<'r>(request: &'r impl Request, realm: &str) -> Result<Option<&'r str>, Rejection> {
     let repeated = "the request has more than one Authorization header";
-    let Some(value) = only_value(request, &AUTHORIZATION, realm, repeated)? else { return Ok(None) };
+    let Some(value) = only_value(request, "authorization", realm, repeated)? else { return Ok(None) };
     let (scheme, token) = value.split_once(' ').unwrap_or((value, ""));
     let token = token.trim_matches(' ');
     Ok((scheme.eq_ignore_ascii_case("Bearer") && !token.is_empty()).then_some(token))
 }
 
-fn from_x_access_token<'r>(request: &'r HttpRequest, realm: &str) -> Result<Option<&'r str>, Rejection> {
+fn from_x_access_token<'r>(request: &'r impl Request, realm: &str) -> Result<Option<&'r str>, Rejection> {
     let repeated = "the request has more than one x-access-token header";
-    let value = only_value(request, &X_ACCESS_TOKEN, realm, repeated)?;
+    let value = only_value(request, "x-access-token", realm, repeated)?;
     Ok(value.map(|token| token.trim_matches(' ')).filter(|token| !token.is_empty()))
 }
 
-fn from_query<'r>(request: &'r HttpRequest, realm: &str) -> Result<Option<Cow<'r, str>>, Rejection> {
-    let pairs = form_urlencoded::parse(request.query_string().as_bytes());
+fn from_query<'r>(request: &'r impl Request, realm: &str) -> Result<Option<Cow<'r, str>>, Rejection> {
+    let pairs = form_urlencoded::parse(request.query().as_bytes());
     let mut tokens = pairs.filter(|(name, _)| name.as_bytes() == PARAMETER).map(|(_, token)| token);
     let token = tokens.next();
     if tokens.next().is_some() {
@@ -136,9 +164,9 @@ fn from_query<'r>(request: &'r HttpRequest, realm: &str) -> Result<Option<Cow<'r
     Ok(token.filter(|token| !token.is_empty()))
 }
 
-fn from_form(request: &HttpRequest, realm: &str) -> Result<Option<String>, Rejection> {
-    match request.extensions().get::<FormBearer>() {
-        Some(FormBearer::One(token)) => Ok(Some(token.clone()).filter(|token| !token.is_empty())),
+fn from_form(request: &impl Request, realm: &str) -> Result<Option<String>, Rejection> {
+    match request.form() {
+        Some(FormBearer::One(token)) => Ok(Some(token).filter(|token| !token.is_empty())),
         Some(FormBearer::Many) => Err(Rejection::request(realm, "the form has more than one access_token")),
         None => Ok(None),
     }
