@@ -4,13 +4,14 @@ use std::{net::TcpListener, sync::Arc, time::Duration};
 
 use actix_web::web;
 use service_kit::{
-    Clock, Service,
+    Clock, Service, auth_service,
     config::Configuration as _,
     db::Database,
     health::{self, Readiness},
     http::Endpoint,
     keys::Keys,
-    peer::{Identity, Peer},
+    metrics::{self, Metrics},
+    peer::Peer,
     server::{Shutdown, StartError, open_database},
     tokens::TokenAcceptance,
 };
@@ -31,7 +32,7 @@ use crate::{
 };
 
 /// The service's name: the `aud` that it answers to.
-pub const NAME: &str = "auth-service";
+pub const NAME: &str = auth_service::NAME;
 
 /// What the handlers share.
 pub(crate) struct State {
@@ -59,6 +60,8 @@ pub struct App {
     state: web::Data<State>,
     keys: Keys,
     tokens: TokenAcceptance,
+    /// What its own verifier refuses.
+    revoked: RevocationList,
     /// What follows the host in the issuer; empty for nothing.
     issuer_path: String,
 }
@@ -72,19 +75,17 @@ impl App {
             .map_err(|cause| service_kit::ConfigError::new("tokens.secret", format_args!("cannot sign: {cause}")))?;
         let revoked = RevocationList::new();
         let tokens = config.token_acceptance(&keys, revoked.clone(), clock.clone())?;
-        let identity =
-            Identity { name: NAME, issuer: config.tokens.issuer.clone(), signer: signer.clone(), clock: clock.clone() };
         let peer = Peer::new(
             "user-service",
             "services.user_url",
             &config.services.user_url,
             Duration::from_millis(config.services.timeout_ms),
-            identity,
+            auth_service::signed(NAME, &config.tokens.issuer, "user-service", &keys, &clock)?,
         )?;
         let database = open_database(&config.database, MIGRATIONS)?;
         let longest_ttl_seconds = config.longest_ttl_seconds();
         let (feed, revocations) =
-            Feed::open(&database, revoked, keys.ring().clone(), longest_ttl_seconds, clock.clone())?;
+            Feed::open(&database, revoked.clone(), keys.ring().clone(), longest_ttl_seconds, clock.clone())?;
         let state = State {
             sessions: SessionStore::new(database.clone(), revocations.clone()),
             clients: ClientStore::new(database.clone(), revocations.clone()),
@@ -108,7 +109,8 @@ impl App {
             clock,
         };
         let issuer_path = config.issuer_url()?.path().trim_end_matches('/').to_owned();
-        Ok(Self { config: Arc::new(config), issuer_path, keys, database, state: web::Data::new(state), tokens })
+        let config = Arc::new(config);
+        Ok(Self { config, issuer_path, keys, database, state: web::Data::new(state), tokens, revoked })
     }
 
     /// What clients may call.
@@ -144,7 +146,10 @@ impl App {
     pub fn start(&self, listener: TcpListener) -> Result<Service, StartError> {
         let app = self.clone();
         let public = self.public_routes();
-        let readiness = Readiness::new(self.database.clone(), self.keys.clone());
+        let (revoked, stale_after_seconds) = (self.revoked.clone(), self.config.tokens.feed_stale_after_seconds);
+        let readiness = Readiness::new(self.database.clone(), self.keys.clone())
+            .with("feed", move || auth_service::freshness(&revoked, stale_after_seconds));
+        let metrics = Metrics::new(NAME, env!("CARGO_PKG_VERSION")).with_revocations(self.revoked.clone());
         let service = Service::start(&self.config.server, listener, move |config| {
             let internal = web::scope("/internal")
                 .app_data(app.state.clone())
@@ -156,6 +161,7 @@ impl App {
             config
                 .configure(public.clone())
                 .configure(health::routes(readiness.clone()))
+                .configure(metrics::routes(metrics.clone()))
                 .service(app.tokens.guard(internal));
         })
         .map_err(|cause| StartError::Unavailable(cause.to_string()))?;

@@ -8,10 +8,13 @@ use service_kit::{
     boot::ServiceConfiguration,
     config::{Configuration, DatabaseConfig, LogConfig, ServerConfig, list, optional_path, optional_secret},
     keys::{KeyUse, Keys},
-    peer::{INTERNAL_SCOPE, TOKEN_TTL_SECONDS},
+    peer::INTERNAL_SCOPE,
     tokens::{Expectations, TokenAcceptance, WhenFeedIsStale},
 };
-use shared_claims::{KeyRing, Verifier, feed::RevocationList};
+use shared_claims::{
+    KeyRing, Verifier,
+    feed::{RevocationList, SERVICE_TOKEN_TTL_SECONDS},
+};
 
 use crate::domain::{RefreshKeys, RoleScopes, SessionPolicy};
 
@@ -196,7 +199,7 @@ impl Config {
 
     /// No token lives for longer: neither those that it issues nor those that services make for themselves.
     pub fn longest_ttl_seconds(&self) -> u64 {
-        u64::from(self.tokens.access_ttl_seconds).max(TOKEN_TTL_SECONDS)
+        u64::from(self.tokens.access_ttl_seconds).max(SERVICE_TOKEN_TTL_SECONDS)
     }
 
     /// How sessions live.

@@ -6,11 +6,13 @@ use actix_web::web;
 use diesel_migrations::{EmbeddedMigrations, embed_migrations};
 use service_kit::{
     Clock, Service,
+    auth_service::AuthService,
     config::{Configuration as _, ServerConfig},
     db::{Database, Migrations},
     health::{self, Readiness},
     http::Endpoint,
     keys::Keys,
+    metrics::{self, Metrics},
     server::{StartError, open_database},
     tokens::TokenAcceptance,
 };
@@ -25,6 +27,9 @@ const SQLITE: EmbeddedMigrations = embed_migrations!("migrations/sqlite");
 const POSTGRES: EmbeddedMigrations = embed_migrations!("migrations/postgres");
 const MIGRATIONS: Migrations = Migrations { sqlite: &SQLITE, postgres: &POSTGRES };
 
+/// The service's name: the `aud` that it answers to.
+const NAME: &str = "resource-service";
+
 /// The service, wired but not listening. Clones share everything.
 #[derive(Clone)]
 pub struct App {
@@ -36,6 +41,7 @@ struct Inner {
     database: Database,
     keys: Keys,
     tokens: TokenAcceptance,
+    auth_service: Option<AuthService>,
     state: web::Data<State>,
 }
 
@@ -44,12 +50,18 @@ impl App {
     pub fn new(config: Config, clock: Clock) -> Result<Self, StartError> {
         config.validate()?;
         let keys = config.tokens.keys()?;
-        let tokens = config.tokens.acceptance(&keys, None, clock.clone())?;
+        let auth_service = AuthService::new(NAME, &config.services, &config.tokens, &keys, clock.clone())?;
+        if auth_service.is_none() {
+            log::warn!("services.auth_url is empty: a token that is revoked is taken until it expires");
+        }
+        let revoked = auth_service.as_ref().map(|auth_service| auth_service.revoked().clone());
+        let tokens = config.tokens.acceptance(&keys, revoked, clock.clone())?;
         let database = open_database(&config.database, MIGRATIONS)?;
         let state =
             State { persons: Persons::new(database.clone()), clock, spool_directory: config.persons.spool_directory };
+        let server = config.server;
         Ok(Self {
-            inner: Arc::new(Inner { server: config.server, database, keys, tokens, state: web::Data::new(state) }),
+            inner: Arc::new(Inner { server, database, keys, tokens, auth_service, state: web::Data::new(state) }),
         })
     }
 
@@ -76,13 +88,37 @@ impl App {
     /// Serves all paths, the public ones and those on its own port only, on a listener.
     pub fn start(&self, listener: TcpListener) -> Result<Service, StartError> {
         let public = self.public_routes();
-        let readiness = Readiness::new(self.inner.database.clone(), self.inner.keys.clone());
+        let mut readiness = Readiness::new(self.inner.database.clone(), self.inner.keys.clone());
+        let mut metrics = Metrics::new(NAME, env!("CARGO_PKG_VERSION"));
+        if let Some(feed) = self.inner.auth_service.clone() {
+            metrics = metrics.with_revocations(feed.revoked().clone());
+            readiness = readiness.with("feed", move || feed.look());
+        }
         let service = Service::start(&self.inner.server, listener, move |config| {
-            config.configure(&public).configure(health::routes(readiness.clone()));
+            config
+                .configure(&public)
+                .configure(health::routes(readiness.clone()))
+                .configure(metrics::routes(metrics.clone()));
         })
         .map_err(|cause| StartError::Unavailable(format!("the server cannot be started: {cause}")))?;
-        let keys = self.inner.keys.clone();
-        Ok(service.with_task(|shutdown| keys.watch(shutdown)))
+        let (keys, feed) = (self.inner.keys.clone(), self.inner.auth_service.clone());
+        Ok(service.with_preparation(self.first_news()).with_task(|shutdown| keys.watch(shutdown)).with_task(
+            |shutdown| async {
+                if let Some(feed) = feed {
+                    feed.follow(shutdown).await;
+                }
+            },
+        ))
+    }
+
+    /// Waits for a moment until it is known what is revoked. Who serves [`App::public_routes`] should.
+    pub fn first_news(&self) -> impl Future<Output = ()> + use<> {
+        let first_news = self.inner.auth_service.as_ref().map(AuthService::first_news);
+        async {
+            if let Some(first_news) = first_news {
+                first_news.await;
+            }
+        }
     }
 }
 

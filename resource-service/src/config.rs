@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use serde::{Deserialize, Serialize};
 use service_kit::{
     ConfigError,
+    auth_service::ServicesConfig,
     boot::ServiceConfiguration,
     config::{Configuration, DatabaseConfig, LogConfig, ServerConfig, optional_path},
     tokens::TokensConfig,
@@ -20,6 +21,8 @@ pub struct Config {
     pub database: DatabaseConfig,
     /// The access tokens that it takes.
     pub tokens: TokensConfig,
+    /// The other services.
+    pub services: ServicesConfig,
     /// The persons.
     pub persons: PersonsConfig,
     /// The log.
@@ -37,12 +40,13 @@ pub struct PersonsConfig {
 
 impl Configuration for Config {
     const DEFAULTS: &'static str = include_str!("../config/default.toml");
-    const SECRETS: &'static [&'static str] = &["tokens.secret", "database.url"];
+    const SECRETS: &'static [&'static str] = &["tokens.secret", "services.client_secret", "database.url"];
 
     fn validate(&self) -> Result<(), ConfigError> {
         self.server.validate()?;
         self.database.validate()?;
         self.tokens.validate()?;
+        self.services.validate()?;
         if let Some(directory) = &self.persons.spool_directory
             && !directory.is_dir()
         {

@@ -3,6 +3,7 @@
 //!
 //! Nothing in here knows a user, a session or a person: a service adds its own words on top.
 
+pub mod auth_service;
 pub mod boot;
 pub mod clock;
 pub mod config;
@@ -13,6 +14,7 @@ pub mod http;
 pub mod json;
 pub mod keys;
 pub mod log;
+pub mod metrics;
 pub mod peer;
 pub mod problem;
 pub mod server;

@@ -1,42 +1,24 @@
-//! Calls to another service: over HTTP, with a service token of our own making, within a deadline, and with this
-//! request's id and trace.
+//! Calls to another service: over HTTP, with a service token, within a deadline, and with this request's id and trace.
 
-use std::{sync::Mutex, time::Duration};
+use std::time::Duration;
 
 use anyhow::anyhow;
 use reqwest::{Method, StatusCode, header};
 use serde::{Serialize, de::DeserializeOwned};
-use shared_claims::{Claims, Signer};
+use shared_claims::feed::TokenSource;
 
 use crate::{
-    Clock,
     config::ConfigError,
     context::RequestContext,
     problem::{Code, Error, Problem},
 };
 
 /// The scope that service tokens carry: it opens `/internal/*` and nothing else.
-pub const INTERNAL_SCOPE: &str = "signet:internal";
+pub use shared_claims::feed::INTERNAL_SCOPE;
 
 shared_claims::scope! {
     /// A service token: what `/internal/*` asks for.
     pub Internal = "signet:internal";
-}
-
-/// How long a service token lives.
-pub const TOKEN_TTL_SECONDS: u64 = 120;
-
-/// Who we are to the other services.
-#[derive(Clone)]
-pub struct Identity {
-    /// Our own name, such as `auth-service`.
-    pub name: &'static str,
-    /// The issuer that all services agree on.
-    pub issuer: String,
-    /// Signs our service tokens.
-    pub signer: Signer,
-    /// Dates them.
-    pub clock: Clock,
 }
 
 /// Another service.
@@ -44,8 +26,7 @@ pub struct Peer {
     name: &'static str,
     base: reqwest::Url,
     client: reqwest::Client,
-    identity: Identity,
-    token: Mutex<Option<(String, u64)>>,
+    tokens: TokenSource,
 }
 
 impl Peer {
@@ -56,7 +37,7 @@ impl Peer {
         key: &str,
         base: &str,
         timeout: Duration,
-        identity: Identity,
+        tokens: TokenSource,
     ) -> Result<Self, ConfigError> {
         let base = reqwest::Url::parse(base)
             .ok()
@@ -69,7 +50,7 @@ impl Peer {
             .no_proxy()
             .build()
             .map_err(|cause| ConfigError::new(key, format_args!("cannot be called: {cause}")))?;
-        Ok(Self { name, base, client, identity, token: Mutex::new(None) })
+        Ok(Self { name, base, client, tokens })
     }
 
     /// Sends JSON and reads JSON. A refusal that `known` lists is handed on as [`Error::Forwarded`]; anything else that
@@ -81,74 +62,69 @@ impl Peer {
         body: &(impl Serialize + Sync),
         known: &[Code],
     ) -> Result<T, Error> {
-        let unavailable = |cause: anyhow::Error| Error::DependencyUnavailable { dependency: self.name, cause };
         let url = self.base.join(path).map_err(Error::internal)?;
-        let mut request = self.client.request(method, url).bearer_auth(self.token()?).json(body);
+        let request = || self.client.request(method.clone(), url.clone()).json(body);
+        let (mut answer, token) = self.send(request()).await?;
+        // A token may be refused before its time, when its key or its client is revoked; the next one is made or asked
+        // for with what holds now.
+        if answer.status == StatusCode::UNAUTHORIZED && answer.refusal(known).is_none() {
+            self.tokens.forget(&token);
+            (answer, _) = self.send(request()).await?;
+        }
+        if answer.status.is_success() {
+            let body: &[u8] = if answer.status == StatusCode::NO_CONTENT { b"null" } else { &answer.body };
+            return serde_json::from_slice(body)
+                .map_err(|cause| self.unavailable(anyhow!("{} answered {} with {cause}", self.name, answer.status)));
+        }
+        if let Some((problem, code)) = answer.refusal(known) {
+            return Err(Error::Forwarded(Box::new(problem), code));
+        }
+        let code = answer.problem().map(|problem| problem.code).unwrap_or_default();
+        Err(self.unavailable(anyhow!("{} answered {} {code}", self.name, answer.status)))
+    }
+
+    /// One attempt, and the token that it showed.
+    async fn send(&self, request: reqwest::RequestBuilder) -> Result<(Answer, String), Error> {
+        let token = self.tokens.token().await.map_err(|cause| self.unavailable(cause.into()))?;
+        let mut request = request.bearer_auth(&token);
         if let Some(context) = RequestContext::current() {
             request = request
                 .header("x-request-id", context.request_id.as_str())
                 .header("traceparent", context.trace.to_header());
         }
         // A URL has no place in a log line, even though ours holds no secret.
-        let response = request.send().await.map_err(|cause| unavailable(cause.without_url().into()))?;
+        let unavailable = |cause: reqwest::Error| self.unavailable(cause.without_url().into());
+        let response = request.send().await.map_err(unavailable)?;
         let status = response.status();
         let retry_after_seconds =
             response.headers().get(header::RETRY_AFTER).and_then(|value| value.to_str().ok()?.parse().ok());
-        let bytes = response.bytes().await.map_err(|cause| unavailable(cause.without_url().into()))?;
-        if status.is_success() {
-            let body: &[u8] = if status == StatusCode::NO_CONTENT { b"null" } else { &bytes };
-            return serde_json::from_slice(body)
-                .map_err(|cause| unavailable(anyhow!("{} answered {status} with {cause}", self.name)));
-        }
-        let problem: Option<Problem> = serde_json::from_slice(&bytes).ok();
-        match problem {
-            Some(mut problem) => {
-                if let Some(code) =
-                    known.iter().find(|code| code.name == problem.code && code.status.as_u16() == status.as_u16())
-                {
-                    problem.retry_after_seconds = retry_after_seconds;
-                    return Err(Error::Forwarded(Box::new(problem), *code));
-                }
-                Err(unavailable(anyhow!("{} answered {status} {}", self.name, problem.code)))
-            }
-            None => Err(unavailable(anyhow!("{} answered {status}", self.name))),
-        }
+        let body = response.bytes().await.map_err(unavailable)?.into();
+        Ok((Answer { status, retry_after_seconds, body }, token))
     }
 
-    /// Our token for this service: made anew when the last one is near its end.
-    fn token(&self) -> Result<String, Error> {
-        let now = self.identity.clock.now().as_seconds();
-        let mut held = self.token.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-        if let Some((token, refresh_at)) = held.as_ref()
-            && (now..now + TOKEN_TTL_SECONDS).contains(refresh_at)
-            && now < *refresh_at
-        {
-            return Ok(token.clone());
-        }
-        let token = service_token(&self.identity, self.name)?;
-        *held = Some((token.clone(), now + TOKEN_TTL_SECONDS / 2));
-        Ok(token)
+    fn unavailable(&self, cause: anyhow::Error) -> Error {
+        Error::DependencyUnavailable { dependency: self.name, cause }
     }
 }
 
-/// Makes a service token for another service.
-pub fn service_token(identity: &Identity, audience: &str) -> Result<String, Error> {
-    let now = identity.clock.now().as_seconds();
-    let claims = Claims {
-        iss: identity.issuer.clone(),
-        sub: identity.name.to_owned(),
-        aud: vec![audience.to_owned()],
-        iat: now,
-        exp: now + TOKEN_TTL_SECONDS,
-        nbf: None,
-        jti: uuid::Uuid::now_v7().to_string(),
-        sid: None,
-        scope: INTERNAL_SCOPE.to_owned(),
-        roles: Vec::new(),
-        ver: None,
-        client_id: Some(identity.name.to_owned()),
-        amr: Vec::new(),
-        auth_time: None,
-    };
-    identity.signer.sign(&claims).map_err(Error::internal)
+/// What a service has answered.
+struct Answer {
+    status: StatusCode,
+    retry_after_seconds: Option<u32>,
+    body: Vec<u8>,
+}
+
+impl Answer {
+    fn problem(&self) -> Option<Problem> {
+        serde_json::from_slice(&self.body).ok()
+    }
+
+    /// The problem, if it is one of those that are known.
+    fn refusal(&self, known: &[Code]) -> Option<(Problem, Code)> {
+        let mut problem = self.problem()?;
+        let code =
+            known.iter().find(|code| code.name == problem.code && code.status.as_u16() == self.status.as_u16())?;
+        problem.retry_after_seconds = self.retry_after_seconds;
+        Some((problem, *code))
+    }
 }

@@ -5,6 +5,7 @@ use std::{
     future::Future,
     io,
     net::{SocketAddr, TcpListener},
+    pin::{Pin, pin},
     process::ExitCode,
     time::Duration,
 };
@@ -126,6 +127,7 @@ pub struct Service {
     handle: ServerHandle,
     phase: watch::Sender<Phase>,
     tasks: Vec<actix_web::rt::task::JoinHandle<()>>,
+    preparations: Vec<Pin<Box<dyn Future<Output = ()>>>>,
 }
 
 impl fmt::Debug for Service {
@@ -166,6 +168,7 @@ impl Service {
             server,
             phase: watch::Sender::new(Phase::Running),
             tasks: Vec::new(),
+            preparations: Vec::new(),
         })
     }
 
@@ -177,6 +180,13 @@ impl Service {
     {
         let shutdown = Shutdown(self.phase.subscribe());
         self.tasks.push(actix_web::rt::spawn(task(shutdown)));
+        self
+    }
+
+    /// Waits for this before the first request is answered. Connections wait with it, and are not refused.
+    #[must_use]
+    pub fn with_preparation(mut self, preparation: impl Future<Output = ()> + 'static) -> Self {
+        self.preparations.push(Box::pin(preparation));
         self
     }
 
@@ -197,8 +207,14 @@ impl Service {
 
     /// Answers requests until `stop` is done, then finishes those in flight and the background tasks.
     pub async fn run_until(self, stop: impl Future<Output = ()>) -> io::Result<()> {
-        let Self { server, handle, phase, tasks, .. } = self;
-        let mut server = std::pin::pin!(server);
+        let Self { server, handle, phase, tasks, preparations, .. } = self;
+        // It takes connections when it is polled for the first time.
+        let mut server = pin!(async {
+            for preparation in preparations {
+                preparation.await;
+            }
+            server.await
+        });
         tokio::select! {
             ended = &mut server => ended?,
             () = stop => {

@@ -123,6 +123,12 @@ impl UpConfig {
     /// The configuration of each service of the stack.
     pub fn for_stack(&self, data_dir: &Path) -> StackConfig {
         let Self { tokens, .. } = self;
+        // The ring of a stack can sign, so its services sign their own service tokens.
+        let services = service_kit::auth_service::ServicesConfig {
+            auth_url: self.services.auth_url.clone(),
+            client_id: String::new(),
+            client_secret: None,
+        };
         let taken_by = |audience: &str| service_kit::tokens::TokensConfig {
             secret: tokens.secret.clone(),
             jwks_file: tokens.jwks_file.clone(),
@@ -153,7 +159,7 @@ impl UpConfig {
                 database: self.database_of("user", data_dir),
                 log: self.log,
                 tokens: taken_by("user-service"),
-                services: user_service::ServicesConfig { auth_url: self.services.auth_url.clone() },
+                services: services.clone(),
                 users: self.users.clone(),
                 passwords: self.passwords.clone(),
                 bootstrap: self.bootstrap.clone(),
@@ -162,6 +168,7 @@ impl UpConfig {
                 server: self.own_port(),
                 database: self.database_of("resource", data_dir),
                 tokens: taken_by("resource-service"),
+                services,
                 persons: self.persons.clone(),
                 log: self.log,
             },

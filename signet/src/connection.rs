@@ -35,10 +35,10 @@ pub(crate) struct AuthTarget {
 }
 
 fn parse_url(text: &str) -> Result<Url, String> {
-    let mut url = Url::parse(text).map_err(|cause| cause.to_string())?;
-    if !matches!(url.scheme(), "http" | "https") || url.host().is_none() {
+    let url = Url::parse(text).ok().filter(|url| matches!(url.scheme(), "http" | "https") && url.host().is_some());
+    let Some(mut url) = url else {
         return Err("it must be a URL such as https://id.example".to_owned());
-    }
+    };
     if !url.username().is_empty() || url.password().is_some() || url.query().is_some() || url.fragment().is_some() {
         return Err("it must be a URL without a user, a query and a fragment".to_owned());
     }
@@ -65,29 +65,70 @@ pub(crate) struct Connection {
     url: Url,
     client: reqwest::Client,
     authorization: HeaderValue,
-    self_signed: bool,
+    hints: Hints,
+}
+
+/// What a complaint tells the operator to do.
+#[derive(Clone, Copy)]
+struct Hints {
+    /// How another address is given.
+    address: &'static str,
+    /// What else could have put the token right.
+    unauthorized: &'static str,
+    /// What it may mean that there is nothing at a path that should be there.
+    not_found: Option<&'static str>,
+}
+
+impl Hints {
+    const STACK: Self = Self {
+        address: "start the stack with `signet up`, or name another with --url or SIGNET_URL",
+        unauthorized: "log in again and put the new access token into SIGNET_TOKEN",
+        not_found: None,
+    };
+    const AUTH_SERVICE: Self = Self {
+        address: "start the stack with `signet up`, or name auth-service's own port with --auth-url or SIGNET_AUTH_URL",
+        not_found: Some("is this auth-service's own port? No other one leads to what is for operators"),
+        ..Self::STACK
+    };
+
+    fn self_signed(self) -> Self {
+        let unauthorized = "the stack was started with other secrets than those in the data directory: name its \
+                            directory with --data-dir, or put a token into SIGNET_TOKEN";
+        Self { unauthorized, ..self }
+    }
 }
 
 impl Connection {
     /// Finds a token with the scope: the one in `SIGNET_TOKEN`, else one that we sign ourselves with the common secret
     /// of a stack on this machine.
     pub(crate) fn open(target: &Target, place: &Place, scope: &str) -> Result<Self, Failure> {
-        Self::at(&target.url, place, scope)
+        Self::find_token(&target.url, place, scope, Hints::STACK)
     }
 
-    /// The same at any address.
-    pub(crate) fn at(url: &Url, place: &Place, scope: &str) -> Result<Self, Failure> {
-        let given = config::operator_token();
-        let self_signed = given.is_none();
-        let token = match given {
-            Some(token) => token,
-            None => own_token(url, place, scope)?,
-        };
-        Self::with_token(url.clone(), &token, self_signed)
+    /// The same at auth-service's own port.
+    pub(crate) fn open_auth_service(target: &AuthTarget, place: &Place, scope: &str) -> Result<Self, Failure> {
+        Self::find_token(&target.auth_url, place, scope, Hints::AUTH_SERVICE)
     }
 
-    /// With a token that is at hand.
-    pub(crate) fn with_token(url: Url, token: &str, self_signed: bool) -> Result<Self, Failure> {
+    fn find_token(url: &Url, place: &Place, scope: &str, hints: Hints) -> Result<Self, Failure> {
+        match config::operator_token() {
+            Some(token) => Self::with_token(url.clone(), &token, hints),
+            None => Self::with_token(url.clone(), &own_token(url, place, scope)?, hints.self_signed()),
+        }
+    }
+
+    /// With a token that the stack's own secrets have signed.
+    pub(crate) fn with_own_token(url: Url, token: &str) -> Result<Self, Failure> {
+        Self::with_token(url, token, Hints::STACK.self_signed())
+    }
+
+    /// At auth-service's own port with a token that a key ring has signed.
+    pub(crate) fn with_token_of_ring(target: &AuthTarget, token: &str) -> Result<Self, Failure> {
+        let unauthorized = "auth-service takes no token of this ring: is it the one that it uses?";
+        Self::with_token(target.auth_url.clone(), token, Hints { unauthorized, ..Hints::AUTH_SERVICE })
+    }
+
+    fn with_token(url: Url, token: &str, hints: Hints) -> Result<Self, Failure> {
         let mut authorization = HeaderValue::from_str(&format!("Bearer {token}"))
             .map_err(|_| anyhow!("the token in SIGNET_TOKEN holds characters that no token has"))?;
         authorization.set_sensitive(true);
@@ -99,7 +140,7 @@ impl Connection {
             builder = builder.no_proxy();
         }
         let client = builder.build().context("no HTTP client could be made")?;
-        Ok(Self { url, client, authorization, self_signed })
+        Ok(Self { url, client, authorization, hints })
     }
 
     /// Starts a request; the path has no slash in front.
@@ -112,10 +153,7 @@ impl Connection {
     pub(crate) async fn send(&self, request: RequestBuilder) -> Result<Response, Failure> {
         request.send().await.map_err(|cause| {
             if cause.is_connect() {
-                anyhow!(
-                    "nothing answers at {}: start the stack with `signet up`, or name another with --url or SIGNET_URL",
-                    self.url
-                )
+                anyhow!("nothing answers at {}: {}", self.url, self.hints.address)
             } else {
                 anyhow::Error::new(cause.without_url()).context(format!("no answer from {}", self.url))
             }
@@ -131,15 +169,10 @@ impl Connection {
         let status = response.status();
         let request_id = response.headers().get("x-request-id").and_then(|id| id.to_str().ok()).map(str::to_owned);
         let problem = response.bytes().await.ok().and_then(|body| serde_json::from_slice::<Problem>(&body).ok());
-        let hint = if status == reqwest::StatusCode::UNAUTHORIZED {
-            Some(if self.self_signed {
-                "the stack was started with other secrets than those in the data directory: name its directory with \
-                 --data-dir, or put a token into SIGNET_TOKEN"
-            } else {
-                "log in again and put the new access token into SIGNET_TOKEN"
-            })
-        } else {
-            None
+        let hint = match status {
+            reqwest::StatusCode::UNAUTHORIZED => Some(self.hints.unauthorized),
+            reqwest::StatusCode::NOT_FOUND => self.hints.not_found,
+            _ => None,
         };
         Err(Refusal { status, request_id, problem, hint })
     }

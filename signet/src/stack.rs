@@ -22,7 +22,7 @@ pub struct StackConfig {
     pub auth: auth_service::Config,
     /// user-service. An empty `services.auth_url` is filled in with the stack's own auth-service.
     pub user: user_service::Config,
-    /// resource-service.
+    /// resource-service. So is its `services.auth_url`.
     pub resource: resource_service::Config,
 }
 
@@ -81,6 +81,7 @@ impl Stack {
         };
         fill_in(&mut config.auth.services.user_url, addresses.user);
         fill_in(&mut config.user.services.auth_url, addresses.auth);
+        fill_in(&mut config.resource.services.auth_url, addresses.auth);
         config.validate()?;
 
         let auth_app = auth_service::App::new(config.auth, clock.clone())?;
@@ -94,7 +95,9 @@ impl Stack {
             user_routes(routes);
             resource_routes(routes);
         })
-        .map_err(|cause| StartError::Unavailable(format!("the origin cannot be started: {cause}")))?;
+        .map_err(|cause| StartError::Unavailable(format!("the origin cannot be started: {cause}")))?
+        .with_preparation(user_app.first_news())
+        .with_preparation(resource_app.first_news());
         Ok(Self {
             addresses,
             bootstrap: user_app.bootstrap_outcome(),

@@ -5,12 +5,14 @@ use std::{net::TcpListener, sync::Arc, time::Duration};
 use actix_web::web;
 use service_kit::{
     Clock, ConfigError, Service,
+    auth_service::AuthService,
     config::{Configuration as _, ServerConfig},
     db::Database,
     health::{self, Readiness},
     http::Endpoint,
     keys::Keys,
-    peer::{Identity, Peer},
+    metrics::{self, Metrics},
+    peer::Peer,
     server::{StartError, open_database},
     tokens::TokenAcceptance,
 };
@@ -26,6 +28,9 @@ use crate::{
     storage,
 };
 
+/// The service's name: the `aud` that it answers to.
+const NAME: &str = "user-service";
+
 /// How long auth-service has to take a batch of events.
 const DELIVERY_TIMEOUT: Duration = Duration::from_secs(5);
 
@@ -40,7 +45,8 @@ pub struct App {
     keys: Keys,
     tokens: TokenAcceptance,
     state: web::Data<State>,
-    auth_service: Arc<Peer>,
+    auth_service: AuthService,
+    outbox: Arc<Peer>,
     outbox_filled: Arc<Notify>,
     bootstrap_outcome: BootstrapOutcome,
 }
@@ -54,8 +60,10 @@ impl App {
             log::warn!("passwords.cost is {}: hashes of a cost below 10 are quickly guessed", config.passwords.cost);
         }
         let keys = config.tokens.keys()?;
-        let tokens = config.tokens.acceptance(&keys, None, clock.clone())?;
-        let auth_service = auth_service(&config, &keys, clock.clone())?;
+        let auth_service = AuthService::new(NAME, &config.services, &config.tokens, &keys, clock.clone())?
+            .ok_or_else(|| ConfigError::new("services.auth_url", "must be set"))?;
+        let outbox = auth_service.peer(DELIVERY_TIMEOUT)?;
+        let tokens = config.tokens.acceptance(&keys, Some(auth_service.revoked().clone()), clock.clone())?;
         let default_roles = config.users.roles()?;
 
         let database = open_database(&config.database, storage::MIGRATIONS)?;
@@ -82,7 +90,8 @@ impl App {
                 default_roles,
                 outbox_filled: outbox_filled.clone(),
             }),
-            auth_service: Arc::new(auth_service),
+            auth_service,
+            outbox: Arc::new(outbox),
             outbox_filled,
             bootstrap_outcome,
         })
@@ -122,29 +131,39 @@ impl App {
     /// Serves everything on the service's own port, and delivers events beside it.
     pub fn start(&self, listener: TcpListener) -> Result<Service, StartError> {
         let (public, internal) = (self.public_routes(), self.internal_routes());
-        let readiness = Readiness::new(self.database.clone(), self.keys.clone());
+        let feed = self.auth_service.clone();
+        let readiness = Readiness::new(self.database.clone(), self.keys.clone()).with("feed", move || feed.look());
+        let metrics =
+            Metrics::new(NAME, env!("CARGO_PKG_VERSION")).with_revocations(self.auth_service.revoked().clone());
         let routes = move |config: &mut web::ServiceConfig| {
-            config.configure(&public).configure(&internal).configure(health::routes(readiness.clone()));
+            config
+                .configure(&public)
+                .configure(&internal)
+                .configure(health::routes(readiness.clone()))
+                .configure(metrics::routes(metrics.clone()));
         };
         let delivery = Delivery {
             database: self.database.clone(),
-            auth_service: self.auth_service.clone(),
+            auth_service: self.outbox.clone(),
             filled: self.outbox_filled.clone(),
         };
         let service = Service::start(&self.server, listener, routes)
             .map_err(|cause| StartError::Unavailable(format!("the server cannot be started: {cause}")))?;
-        let keys = self.keys.clone();
-        Ok(service.with_task(|shutdown| delivery.run(shutdown)).with_task(|shutdown| keys.watch(shutdown)))
+        let (keys, feed) = (self.keys.clone(), self.auth_service.clone());
+        Ok(service
+            .with_preparation(self.first_news())
+            .with_task(|shutdown| delivery.run(shutdown))
+            .with_task(|shutdown| keys.watch(shutdown))
+            .with_task(|shutdown| feed.follow(shutdown)))
+    }
+
+    /// Waits for a moment until it is known what is revoked. Who serves [`App::public_routes`] should.
+    pub fn first_news(&self) -> impl Future<Output = ()> + use<> {
+        self.auth_service.first_news()
     }
 }
 
 /// Wires the service and makes it listen.
 pub fn build(config: Config, listener: TcpListener, clock: Clock) -> Result<Service, StartError> {
     App::new(config, clock)?.start(listener)
-}
-
-fn auth_service(config: &Config, keys: &Keys, clock: Clock) -> Result<Peer, ConfigError> {
-    let signer = keys.signer().ok_or_else(|| ConfigError::new("tokens.jwks_file", "holds public keys only"))?;
-    let identity = Identity { name: "user-service", issuer: config.tokens.issuer.clone(), signer, clock };
-    Peer::new("auth-service", "services.auth_url", &config.services.auth_url, DELIVERY_TIMEOUT, identity)
 }

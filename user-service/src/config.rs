@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 use service_kit::{
     ConfigError, Secret,
+    auth_service::ServicesConfig,
     boot::ServiceConfiguration,
     config::{Configuration, DatabaseConfig, LogConfig, ServerConfig, list, optional_secret},
     tokens::TokensConfig,
@@ -34,14 +35,6 @@ pub struct Config {
     pub passwords: PasswordsConfig,
     /// The first admin.
     pub bootstrap: BootstrapConfig,
-}
-
-/// The section `services`.
-#[derive(Clone, Debug, Deserialize, Serialize)]
-#[serde(deny_unknown_fields)]
-pub struct ServicesConfig {
-    /// The base URL of auth-service.
-    pub auth_url: String,
 }
 
 /// The section `users`.
@@ -84,12 +77,13 @@ pub struct BootstrapConfig {
 impl Configuration for Config {
     const DEFAULTS: &'static str = include_str!("../config/default.toml");
     const SECRETS: &'static [&'static str] =
-        &["database.url", "tokens.secret", "passwords.pepper", "bootstrap.admin_password"];
+        &["database.url", "tokens.secret", "services.client_secret", "passwords.pepper", "bootstrap.admin_password"];
 
     fn validate(&self) -> Result<(), ConfigError> {
         self.server.validate()?;
         self.database.validate()?;
         self.tokens.validate()?;
+        self.services.validate()?;
         self.users.roles()?;
         self.passwords.validate()?;
         self.bootstrap.admin().map(drop)

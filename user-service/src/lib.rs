@@ -16,6 +16,6 @@ mod storage;
 pub use self::{
     app::{App, build},
     bootstrap::BootstrapOutcome,
-    config::{BootstrapConfig, Config, PasswordsConfig, ServicesConfig, UsersConfig},
+    config::{BootstrapConfig, Config, PasswordsConfig, UsersConfig},
     error::codes,
 };

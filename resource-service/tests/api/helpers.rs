@@ -12,7 +12,7 @@ use reqwest::{Method, RequestBuilder, Response, StatusCode};
 use serde_json::Value;
 use service_kit::{Clock, Timestamp, config::Sources};
 use shared_claims::{Claims, KeyRing, Signer};
-use test_support::TestDatabase;
+use test_support::{FakeFeed, TestDatabase};
 
 /// The common secret of the tests.
 pub(crate) const SECRET: &str = "kX2!vQ9#rT5$wZ8@nB4%mJ7^hG1&fD3*";
@@ -162,6 +162,7 @@ pub(crate) fn config(
         ("server.shutdown_timeout_seconds", "1"),
         ("tokens.secret", SECRET),
         ("tokens.issuer", ISSUER),
+        ("services.auth_url", FakeFeed::quiet()),
     ];
     let overrides = given.iter().chain(overrides).map(|(key, value)| ((*key).to_owned(), (*value).to_owned()));
     Sources { overrides: overrides.collect(), ..Sources::default() }.load()

@@ -9,4 +9,5 @@ mod import;
 mod list;
 mod persons;
 mod requests;
+mod revocation;
 mod service;

@@ -15,5 +15,5 @@ pub(crate) use list::RevocationCheck;
 pub use follower::Follower;
 pub use http::SetupError;
 pub use list::{FeedStatus, RevocationList, WhenStale};
-pub use token::{INTERNAL_SCOPE, TokenSource, TokenSourceError};
+pub use token::{INTERNAL_SCOPE, SERVICE_TOKEN_TTL_SECONDS, TokenSource, TokenSourceError};
 pub use wire::{Entry, Feed, Revocation};

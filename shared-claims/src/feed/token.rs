@@ -23,7 +23,7 @@ use crate::signer::Signer;
 pub const INTERNAL_SCOPE: &str = "signet:internal";
 
 /// How long a token lives that we sign ourselves.
-const SIGNED_TTL_SECONDS: u64 = 120;
+pub const SERVICE_TOKEN_TTL_SECONDS: u64 = 120;
 
 /// The longest that the token endpoint is waited for.
 const ENDPOINT_TIMEOUT: Duration = Duration::from_secs(10);
@@ -157,13 +157,13 @@ impl Signed {
         if let Some(held) = &*held
             && held.key_id == key_id
             // A clock that was set back must not leave us with a token from the future.
-            && (held.issued_at..held.issued_at.saturating_add(SIGNED_TTL_SECONDS / 2)).contains(&now)
+            && (held.issued_at..held.issued_at.saturating_add(SERVICE_TOKEN_TTL_SECONDS / 2)).contains(&now)
         {
             return Ok(held.token.clone());
         }
         let token = self.signer.sign(&Claims {
             iat: now,
-            exp: now.saturating_add(SIGNED_TTL_SECONDS),
+            exp: now.saturating_add(SERVICE_TOKEN_TTL_SECONDS),
             jti: random_id().ok_or(NO_RANDOMNESS)?,
             ..self.template.clone()
         })?;

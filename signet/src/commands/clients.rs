@@ -2,8 +2,9 @@
 
 use std::{fmt::Write as _, process::ExitCode, time::Duration};
 
+use anyhow::anyhow;
 use clap::{Args, Subcommand};
-use reqwest::Method;
+use reqwest::{Method, StatusCode};
 use serde::Deserialize;
 use serde_json::json;
 use service_kit::peer::INTERNAL_SCOPE;
@@ -70,7 +71,7 @@ struct Page {
 }
 
 pub(crate) fn run(place: &Place, command: Command) -> Result<ExitCode, Failure> {
-    let connect = |target: &AuthTarget| Connection::at(&target.auth_url, place, INTERNAL_SCOPE);
+    let connect = |target: &AuthTarget| Connection::open_auth_service(target, place, INTERNAL_SCOPE);
     match command {
         Command::Create(options) => connection::converse(create(&connect(&options.target)?, &options)),
         Command::List(options) => connection::converse(list(&connect(&options.target)?)),
@@ -116,6 +117,9 @@ async fn list(connection: &Connection) -> Result<ExitCode, Failure> {
 async fn delete(connection: &Connection, client_id: &str) -> Result<ExitCode, Failure> {
     let path = format!("internal/clients/{client_id}");
     let answer = connection.send(connection.request(Method::DELETE, &path)?.timeout(TIMEOUT)).await?;
+    if answer.status() == StatusCode::NOT_FOUND {
+        Err(anyhow!("there is no client {client_id}: `signet clients list` shows those that there are"))?;
+    }
     connection.succeed(answer).await?;
     output::print(format_args!("{client_id} is deleted: its tokens are refused from now on"));
     Ok(ExitCode::SUCCESS)

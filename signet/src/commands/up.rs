@@ -178,7 +178,7 @@ fn admin(config: &UpConfig, outcome: BootstrapOutcome, password_made: bool) -> A
 async fn load_samples(config: &UpConfig, url: &str) -> Result<String, Failure> {
     let token = connection::sign(config, "persons:write")?;
     let url = url.parse().context("the address of the stack")?;
-    let connection = Connection::with_token(url, &token, true)?;
+    let connection = Connection::with_own_token(url, &token)?;
     let report = persons::import_csv(&connection, SAMPLES).await?;
     Ok(report.summary_of_samples())
 }

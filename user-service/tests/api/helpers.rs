@@ -13,13 +13,9 @@ use actix_web::{App as ActixApp, HttpRequest, HttpResponse, HttpServer, dev::Ser
 use diesel::{Connection as _, PgConnection, QueryableByName, RunQueryDsl as _, SqliteConnection, sql_types::Text};
 use reqwest::{Method, StatusCode, header};
 use serde_json::{Value, json};
-use service_kit::{
-    Clock, Timestamp,
-    config::Sources,
-    peer::{Identity, service_token},
-};
+use service_kit::{Clock, Timestamp, config::Sources};
 use shared_claims::{Claims, KeyRing, Signer, Verifier};
-use test_support::{Backend, TestDatabase};
+use test_support::{Backend, FakeFeed, TestDatabase};
 use tokio::sync::{oneshot, watch};
 use user_service::{App, Config};
 
@@ -57,8 +53,8 @@ pub(crate) fn config(db: &TestDatabase, overrides: &[(&str, &str)]) -> Result<Co
         ("database.pool_size", "4"),
         ("passwords.cost", "4"),
         ("passwords.queue_deadline_ms", "60000"),
-        // Nobody listens on the discard port: events stay in the outbox.
-        ("services.auth_url", "http://127.0.0.1:9"),
+        // It has a feed and takes no events, so they stay in the outbox.
+        ("services.auth_url", FakeFeed::quiet()),
     ];
     let overrides = defaults.iter().chain(overrides).map(|(key, value)| ((*key).to_owned(), (*value).to_owned()));
     Sources { overrides: overrides.collect(), ..Sources::default() }.load()
@@ -133,9 +129,12 @@ impl TestApp {
 
     /// Another service's token.
     pub(crate) fn service_token(&self) -> String {
-        let identity =
-            Identity { name: "auth-service", issuer: ISSUER.to_owned(), signer: signer(), clock: clock(&self.now) };
-        service_token(&identity, "user-service").unwrap()
+        let claims = Claims {
+            client_id: Some("auth-service".to_owned()),
+            scope: "signet:internal".to_owned(),
+            ..self.claims("auth-service")
+        };
+        signer().sign(&claims).unwrap()
     }
 
     /// The token of an admin who needs no account.
@@ -275,6 +274,8 @@ struct FakeState {
     events: watch::Sender<Vec<Value>>,
     refusals: watch::Sender<usize>,
     down: AtomicBool,
+    /// The token that is refused from now on.
+    refused: Mutex<Option<String>>,
     verifier: Verifier,
     problems: Mutex<Vec<String>>,
 }
@@ -293,12 +294,17 @@ impl FakeAuth {
             events,
             refusals: watch::Sender::new(0),
             down: AtomicBool::new(false),
+            refused: Mutex::default(),
             verifier,
             problems: Mutex::default(),
         });
         let shared = web::Data::from(state.clone());
         let server = HttpServer::new(move || {
-            ActixApp::new().app_data(shared.clone()).route("/internal/user-events", web::post().to(take))
+            let feed = || async { HttpResponse::Ok().json(json!({ "epoch": "e1", "seq": 0, "entries": [] })) };
+            ActixApp::new()
+                .app_data(shared.clone())
+                .route("/internal/user-events", web::post().to(take))
+                .route("/internal/revocations", web::get().to(feed))
         })
         .workers(1)
         .disable_signals()
@@ -314,6 +320,11 @@ impl FakeAuth {
     /// Answers 503 from now on, or no longer.
     pub(crate) fn set_down(&self, down: bool) {
         self.state.down.store(down, Ordering::SeqCst);
+    }
+
+    /// Refuses the token of the next call with 401, as if its key had been revoked, and takes any other.
+    pub(crate) fn refuse_next_token(&self) {
+        *self.state.refused.lock().unwrap() = Some(String::new());
     }
 
     /// Waits until it has refused another call.
@@ -347,6 +358,14 @@ async fn take(request: HttpRequest, body: web::Json<Value>, state: web::Data<Fak
     }
     let authorization = request.headers().get("authorization").and_then(|value| value.to_str().ok());
     let token = authorization.and_then(|value| value.strip_prefix("Bearer ")).unwrap_or_default();
+    if let Some(refused) = &mut *state.refused.lock().unwrap() {
+        if refused.is_empty() {
+            token.clone_into(refused);
+        }
+        if refused == token {
+            return HttpResponse::Unauthorized().finish();
+        }
+    }
     match state.verifier.verify(token) {
         Ok(claims) if claims.has_scope("signet:internal") && claims.sub == "user-service" => {}
         other => state.problems.lock().unwrap().push(format!("{other:?}")),

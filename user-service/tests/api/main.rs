@@ -8,5 +8,6 @@ mod log_lines;
 mod outbox;
 mod overload;
 mod permissions;
+mod revocation;
 mod start;
 mod users;

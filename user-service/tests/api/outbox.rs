@@ -83,6 +83,20 @@ on_both_databases! {
         assert_eq!(events[118]["roles"], json!(["role-120"]));
     }
 
+    async fn a_service_token_that_is_refused_is_replaced_at_once(db: TestDatabase) {
+        let auth = FakeAuth::start();
+        auth.refuse_next_token();
+        let app = spawn_with(&db, &[("services.auth_url", auth.url.as_str())]).await;
+        let id = app.import("ada@example.com").await;
+        let began = std::time::Instant::now();
+        set_role(&app, &id, "editor").await;
+        assert_eq!(auth.events(1).await.len(), 1);
+        // The clock of the service stands still, so the first token would be good for ever.
+        set_role(&app, &id, "admin").await;
+        assert_eq!(auth.events(2).await.len(), 2);
+        assert!(began.elapsed().as_secs() < 10, "{:?}", began.elapsed());
+    }
+
     async fn events_that_were_left_behind_are_sent_after_a_restart(db: TestDatabase) {
         let app = spawn(&db).await;
         let id = app.import("ada@example.com").await;

@@ -80,7 +80,7 @@ on_both_databases! {
     async fn a_wrong_configuration_names_its_key_and_shows_no_secret(db: TestDatabase) {
         let weak = [ADMIN[0], ("bootstrap.admin_password", "administrator")];
         let short = [ADMIN[0], ("bootstrap.admin_password", "short")];
-        let cases: [(&str, &[(&str, &str)]); 18] = [
+        let cases: [(&str, &[(&str, &str)]); 21] = [
             ("tokens.secret", &[("tokens.secret", "")]),
             ("tokens.secret", &[("tokens.secret", "short")]),
             ("tokens.jwks_file", &[("tokens.jwks_file", "/nowhere.json")]),
@@ -89,6 +89,9 @@ on_both_databases! {
             ("tokens.leeway_seconds", &[("tokens.leeway_seconds", "31")]),
             ("tokens.sources", &[("tokens.sources", "header,cookie")]),
             ("services.auth_url", &[("services.auth_url", "ftp://example.com")]),
+            ("services.auth_url", &[("services.auth_url", "")]),
+            ("services.client_secret", &[("services.client_id", "u1")]),
+            ("services.client_id", &[("services.client_secret", PASSWORD)]),
             ("users.default_roles", &[("users.default_roles", "User")]),
             ("passwords.cost", &[("passwords.cost", "3")]),
             ("passwords.cost", &[("passwords.cost", "17")]),
