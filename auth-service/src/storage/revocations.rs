@@ -233,7 +233,7 @@ fn is_revoked(db: &mut Db, claims: &Claims, kid: &str) -> Result<bool, DieselErr
     if !claims.is_client() {
         let subject: Option<(i64, bool, bool)> = subjects::table
             .find(&claims.sub)
-            .select((subjects::authorization_version, subjects::disabled, subjects::deleted))
+            .select((subjects::told_version, subjects::disabled, subjects::deleted))
             .first(db)
             .optional()?;
         return Ok(

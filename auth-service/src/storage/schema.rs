@@ -8,6 +8,7 @@ diesel::table! {
         roles -> Text,
         disabled -> Bool,
         deleted -> Bool,
+        told_version -> BigInt,
     }
 }
 

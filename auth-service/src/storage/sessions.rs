@@ -149,10 +149,14 @@ struct NewSessionRow<'a> {
 #[diesel(table_name = subjects)]
 struct SubjectRow {
     user_id: String,
+    /// The newest version that is known, from an event or from a log-in.
     authorization_version: i64,
     roles: String,
     disabled: bool,
     deleted: bool,
+    /// The version up to which events have been taken up. A log-in may know of a change before its event comes, but not
+    /// of what has to end with it.
+    told_version: i64,
 }
 
 impl SubjectRow {
@@ -163,6 +167,8 @@ impl SubjectRow {
             roles: subject.roles.join(" "),
             disabled,
             deleted,
+            // Before its first log-in a user has nothing that an event could end.
+            told_version: subject.authorization_version,
         }
     }
 }
@@ -400,7 +406,7 @@ impl SessionStore {
 
     /// Ends every session of a user.
     pub async fn end_all_of_user(&self, user_id: &str, reason: EndReason, now: Timestamp) -> Result<usize, Error> {
-        self.end_which(Which::User(user_id.to_owned(), None), reason, now).await
+        self.end_which(Which::User(user_id.to_owned()), reason, now).await
     }
 
     async fn end_which(&self, which: Which, reason: EndReason, now: Timestamp) -> Result<usize, Error> {
@@ -462,7 +468,6 @@ fn lock_subject(db: &mut Db, subject: &SubjectRow) -> Result<SubjectRow, DieselE
     }
 }
 
-/// Takes a change up. It revokes all tokens of the versions before it; those of the sessions that end are among them.
 /// Whether there is this client. If so it cannot be deleted until the transaction ends, so that its deletion finds every
 /// session that was begun with it.
 fn hold_client(db: &mut Db, client_id: &str) -> Result<bool, DieselError> {
@@ -474,38 +479,51 @@ fn hold_client(db: &mut Db, client_id: &str) -> Result<bool, DieselError> {
     Ok(version.is_some())
 }
 
+/// Takes a change up. It revokes all tokens of the versions before it; those of the sessions that end are among them. What
+/// was begun with that version or a later one is none of its business.
 fn apply_change(
     db: &mut Db,
     change: &AuthorizationChange,
     now: Timestamp,
 ) -> Result<Option<NewRevocation>, DieselError> {
     let subject = SubjectRow::of(&change.subject, change.disabled, change.deleted);
+    let version = subject.authorization_version;
     // A user who never logged in has no sessions, but a log-in may be under way that was checked before the change.
-    let known =
-        lock_subject(db, &SubjectRow { authorization_version: 0, ..SubjectRow::of(&change.subject, false, false) })?;
-    if known.authorization_version >= subject.authorization_version {
+    let unknown =
+        SubjectRow { authorization_version: 0, told_version: 0, ..SubjectRow::of(&change.subject, false, false) };
+    let known = lock_subject(db, &unknown)?;
+    if known.told_version >= version {
         return Ok(None);
     }
-    diesel::update(subjects::table.find(&subject.user_id))
-        .set((
-            subjects::authorization_version.eq(subject.authorization_version),
-            subjects::roles.eq(&subject.roles),
-            subjects::disabled.eq(subject.disabled),
-            subjects::deleted.eq(subject.deleted),
-        ))
-        .execute(db)?;
-    let user = |keep| Which::User(subject.user_id.clone(), keep);
-    if change.deleted {
-        end_sessions(db, &user(None), EndReason::UserDeleted, now)?;
-    } else if change.disabled {
-        end_sessions(db, &user(None), EndReason::UserDisabled, now)?;
-    } else if change.password_changed {
-        end_sessions(db, &user(change.keep_session), EndReason::PasswordChanged, now)?;
+    let row = subjects::table.find(&subject.user_id);
+    diesel::update(row).set(subjects::told_version.eq(version)).execute(db)?;
+    if known.authorization_version <= version {
+        diesel::update(row)
+            .set((
+                subjects::authorization_version.eq(version),
+                subjects::roles.eq(&subject.roles),
+                subjects::disabled.eq(subject.disabled),
+                subjects::deleted.eq(subject.deleted),
+            ))
+            .execute(db)?;
     }
-    diesel::update(sessions::table.filter(sessions::user_id.eq(&subject.user_id)).filter(sessions::ended_at.is_null()))
-        .set((sessions::roles.eq(&subject.roles), sessions::authorization_version.eq(subject.authorization_version)))
-        .execute(db)?;
-    Ok(Some(NewRevocation::User { min_ver: subject.authorization_version, sub: subject.user_id }))
+    let before = |keep| Which::UserBefore { user_id: subject.user_id.clone(), version, keep };
+    if change.deleted {
+        end_sessions(db, &Which::User(subject.user_id.clone()), EndReason::UserDeleted, now)?;
+    } else if change.disabled {
+        end_sessions(db, &before(None), EndReason::UserDisabled, now)?;
+    } else if change.password_changed {
+        end_sessions(db, &before(change.keep_session), EndReason::PasswordChanged, now)?;
+    }
+    diesel::update(
+        sessions::table
+            .filter(sessions::user_id.eq(&subject.user_id))
+            .filter(sessions::authorization_version.lt(version))
+            .filter(sessions::ended_at.is_null()),
+    )
+    .set((sessions::roles.eq(&subject.roles), sessions::authorization_version.eq(version)))
+    .execute(db)?;
+    Ok(Some(NewRevocation::User { min_ver: version, sub: subject.user_id }))
 }
 
 /// user-service has gone back to an older version of a user, so what the feed says of newer ones would hit every token
@@ -515,7 +533,10 @@ fn go_back(db: &mut Db, subject: &SubjectRow, now: Timestamp) -> Result<Vec<NewR
     const LONGEST_TTL_SECONDS: i64 = 86_400;
 
     let user_id = &subject.user_id;
-    end_sessions(db, &Which::User(user_id.clone(), None), EndReason::UserRestored, now)?;
+    end_sessions(db, &Which::User(user_id.clone()), EndReason::UserRestored, now)?;
+    diesel::update(subjects::table.find(user_id))
+        .set(subjects::told_version.eq(subject.authorization_version))
+        .execute(db)?;
     let ended: Vec<String> = sessions::table
         .filter(sessions::user_id.eq(user_id))
         .filter(sessions::ended_at.gt(now.plus_seconds(-LONGEST_TTL_SECONDS).as_micros()).assume_not_null())
@@ -531,8 +552,10 @@ enum Which {
     One(SessionId),
     /// One, if it is this user's.
     OneOfUser(SessionId, String),
-    /// All of a user, but for one that may be kept.
-    User(String, Option<SessionId>),
+    /// All of a user.
+    User(String),
+    /// Those of a user that were begun before a version, but for one that may be kept.
+    UserBefore { user_id: String, version: i64, keep: Option<SessionId> },
 }
 
 /// Ends those that have not ended yet, and says so of their tokens.
@@ -553,10 +576,12 @@ fn end_sessions(
     let ended = match which {
         Which::One(id) => end!(sessions::id.eq(id.to_string())),
         Which::OneOfUser(id, user_id) => end!(sessions::id.eq(id.to_string()).and(sessions::user_id.eq(user_id))),
-        Which::User(user_id, keep) => {
+        Which::User(user_id) => end!(sessions::user_id.eq(user_id)),
+        Which::UserBefore { user_id, version, keep } => {
             // No session has an empty id.
             let kept = keep.map(|id| id.to_string()).unwrap_or_default();
-            end!(sessions::user_id.eq(user_id).and(not(sessions::id.eq(kept))))
+            let before = sessions::authorization_version.lt(*version);
+            end!(sessions::user_id.eq(user_id).and(before).and(not(sessions::id.eq(kept))))
         }
     };
     revocations_of(&ended)

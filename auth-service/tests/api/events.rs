@@ -44,6 +44,37 @@ on_both_databases! {
         app.stop().await;
     }
 
+    async fn a_change_whose_event_comes_after_a_log_in_that_knew_of_it_bites_all_the_same(db: TestDatabase) {
+        let app = TestApp::start(db);
+        let me = async |tokens: &Value| send(app.get("/auth/me").bearer_auth(text(&tokens["access_token"]))).await;
+        let before = app.register("ada").await;
+        let kept = app.log_in("ada").await;
+        let keep_session = own_session(&app, &kept).await;
+
+        // user-service has the new password and the new role, and has not been able to tell yet.
+        app.users.change("user-1", |user| {
+            user["authorization_version"] = 3.into();
+            user["user"]["roles"] = json!(["editor"]);
+        });
+        let after = app.log_in("ada").await;
+        assert_eq!(me(&after).await.body["ver"], 3);
+        assert_eq!(me(&before).await.status.as_u16(), 200);
+
+        tell(&app, 2, json!({"password_changed": true, "keep_session": keep_session})).await;
+        me(&before).await.is(401, "token_revoked");
+        app.refresh(text(&before["refresh_token"])).await.is(400, "invalid_grant");
+        assert_eq!(me(&after).await.status.as_u16(), 200);
+        tell(&app, 3, json!({"roles": ["editor"]})).await;
+        me(&kept).await.is(401, "token_revoked");
+        let refreshed = app.refresh(text(&kept["refresh_token"])).await;
+        assert_eq!(refreshed.body["scope"], "persons:read persons:write");
+        assert_eq!(me(&refreshed.body).await.body["ver"], 3);
+        assert_eq!(me(&after).await.status.as_u16(), 200);
+        let refreshed = app.refresh(text(&after["refresh_token"])).await;
+        assert_eq!(refreshed.body["scope"], "persons:read persons:write");
+        app.stop().await;
+    }
+
     async fn new_roles_come_with_the_next_refresh(db: TestDatabase) {
         let app = TestApp::start(db);
         let tokens = app.register("ada").await;

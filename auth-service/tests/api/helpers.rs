@@ -327,7 +327,8 @@ pub async fn send(request: RequestBuilder) -> Answer {
     let status = response.status();
     let headers = response.headers().clone();
     let bytes = response.bytes().await.unwrap();
-    let body = if bytes.is_empty() { Value::Null } else { serde_json::from_slice(&bytes).unwrap() };
+    let is_json = headers.get("content-type").is_some_and(|value| value.to_str().unwrap().contains("json"));
+    let body = if is_json && !bytes.is_empty() { serde_json::from_slice(&bytes).unwrap() } else { Value::Null };
     Answer { status, headers, body }
 }
 
