@@ -3,16 +3,15 @@
 //!
 //! ```sh
 //! cargo run &                                # the whole of Signet, in ./data
-//! export TOKEN_SECRET=...                    # tokens.secret, from data/secrets.toml
-//! cargo run -p shared-claims --example axum --features tower,feed
+//! JWKS_FILE=data/keys.json cargo run -p shared-claims --example axum --features tower,feed
 //!
 //! curl -H "Authorization: Bearer $ACCESS_TOKEN" http://127.0.0.1:8090/hello
 //! ```
 //!
-//! Who holds the common secret can issue tokens too. A service that should not gets public keys and is a client of
-//! auth-service instead (`signet clients create --name greeter --scope signet:internal`): leave `TOKEN_SECRET` out and set
-//! `JWKS_FILE` (what `/.well-known/jwks.json` answers), `CLIENT_ID` and `CLIENT_SECRET`. One that runs for long reads the
-//! keys again now and then, and puts them in place with `LiveKeyRing::replace`.
+//! Who holds a common secret can issue tokens too. A service that should not gets public keys (`signet keys public`) and
+//! is a client of auth-service (`signet clients create --name greeter --scope signet:internal`, which prints
+//! `CLIENT_ID` and `CLIENT_SECRET`). One that runs for long reads the file again when it changes, and puts the keys in
+//! place with `LiveKeyRing::replace`.
 #![allow(
     clippy::disallowed_methods,
     clippy::print_stdout,
@@ -49,15 +48,12 @@ async fn main() -> Result<(), Box<dyn Error>> {
     let auth_url = setting("AUTH_URL", "http://127.0.0.1:8081");
 
     // Whose tokens we take, and as whom we ask for the feed.
-    let (ring, tokens) = if let Ok(secret) = env::var("TOKEN_SECRET") {
-        let ring = LiveKeyRing::new(KeyRing::from_secret(secret.as_bytes())?);
-        let clock = Arc::new(|| SystemTime::UNIX_EPOCH.elapsed().map_or(0, |since| since.as_secs()));
-        let tokens = TokenSource::signed(Signer::live(&ring)?, &issuer, "greeter", "auth-service", clock);
-        (ring, tokens)
+    let ring = LiveKeyRing::new(KeyRing::from_jwk_set(&std::fs::read(env::var("JWKS_FILE")?)?)?);
+    let tokens = if let (Ok(id), Ok(secret)) = (env::var("CLIENT_ID"), env::var("CLIENT_SECRET")) {
+        TokenSource::client_credentials(&format!("{auth_url}/auth/token"), &id, &secret)?
     } else {
-        let ring = LiveKeyRing::new(KeyRing::from_jwk_set(&std::fs::read(env::var("JWKS_FILE")?)?)?);
-        let (id, secret) = (env::var("CLIENT_ID")?, env::var("CLIENT_SECRET")?);
-        (ring, TokenSource::client_credentials(&format!("{auth_url}/auth/token"), &id, &secret)?)
+        let clock = Arc::new(|| SystemTime::UNIX_EPOCH.elapsed().map_or(0, |since| since.as_secs()));
+        TokenSource::signed(Signer::live(&ring)?, &issuer, "greeter", "auth-service", clock)
     };
 
     // The list is what the two have in common: the follower fills it, the verifier looks into it.

@@ -172,3 +172,8 @@ pub use rejection::Rejection;
 pub use ring::LiveKeyRing;
 pub use signer::Signer;
 pub use verifier::{Verifier, VerifierBuilder, VerifierBuilderError};
+
+/// The examples in the README compile.
+#[cfg(all(doctest, feature = "actix", feature = "feed"))]
+#[doc = include_str!("../../README.md")]
+struct Readme;
