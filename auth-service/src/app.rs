@@ -22,6 +22,7 @@ use crate::{
     domain::SessionPolicy,
     feed::Feed,
     issue::Issuer,
+    outcomes::Outcomes,
     routes::{
         account, clients, events, introspect, keys,
         metadata::{self, Metadata},
@@ -49,6 +50,7 @@ pub(crate) struct State {
     pub(crate) inspector: Verifier,
     pub(crate) keys: Keys,
     pub(crate) metadata: Metadata,
+    pub(crate) outcomes: Outcomes,
     pub(crate) clock: Clock,
 }
 
@@ -59,6 +61,7 @@ pub struct App {
     database: Database,
     state: web::Data<State>,
     keys: Keys,
+    metrics: Metrics,
     tokens: TokenAcceptance,
     /// What its own verifier refuses.
     revoked: RevocationList,
@@ -86,7 +89,12 @@ impl App {
         let longest_ttl_seconds = config.longest_ttl_seconds();
         let (feed, revocations) =
             Feed::open(&database, revoked.clone(), keys.ring().clone(), longest_ttl_seconds, clock.clone())?;
+        let metrics = Metrics::new(NAME, env!("CARGO_PKG_VERSION"))
+            .with_revocations(revoked.clone())
+            .with_keys(keys.clone())
+            .with_database(database.clone());
         let state = State {
+            outcomes: metrics.register(Outcomes::new),
             sessions: SessionStore::new(database.clone(), revocations.clone()),
             clients: ClientStore::new(database.clone(), revocations.clone()),
             revocations,
@@ -110,7 +118,7 @@ impl App {
         };
         let issuer_path = config.issuer_url()?.path().trim_end_matches('/').to_owned();
         let config = Arc::new(config);
-        Ok(Self { config, issuer_path, keys, database, state: web::Data::new(state), tokens, revoked })
+        Ok(Self { config, issuer_path, keys, metrics, database, state: web::Data::new(state), tokens, revoked })
     }
 
     /// What clients may call.
@@ -119,6 +127,7 @@ impl App {
         move |config| {
             let scope = web::scope("/auth")
                 .app_data(app.state.clone())
+                .app_data(app.metrics.clone())
                 .service(Endpoint::new("/register").post(account::register))
                 .service(Endpoint::new("/login").post(account::login))
                 .service(Endpoint::new("/token").post(token::token))
@@ -133,6 +142,7 @@ impl App {
             let with_path = format!("/oauth-authorization-server{}", app.issuer_path);
             let mut well_known = web::scope("/.well-known")
                 .app_data(app.state.clone())
+                .app_data(app.metrics.clone())
                 .service(Endpoint::new("/oauth-authorization-server").get(metadata::authorization_server))
                 .service(Endpoint::new("/jwks.json").get(metadata::jwks));
             if !app.issuer_path.is_empty() {
@@ -149,8 +159,8 @@ impl App {
         let (revoked, stale_after_seconds) = (self.revoked.clone(), self.config.tokens.feed_stale_after_seconds);
         let readiness = Readiness::new(self.database.clone(), self.keys.clone())
             .with("feed", move || auth_service::freshness(&revoked, stale_after_seconds));
-        let metrics = Metrics::new(NAME, env!("CARGO_PKG_VERSION")).with_revocations(self.revoked.clone());
-        let service = Service::start(&self.config.server, listener, move |config| {
+        let metrics = self.metrics.clone();
+        let service = Service::start(&self.config.server, listener, Some(metrics.clone()), move |config| {
             let internal = web::scope("/internal")
                 .app_data(app.state.clone())
                 .service(Endpoint::new("/user-events").post(events::take))

@@ -7,6 +7,7 @@ use service_kit::{
     Clock, ConfigError, Secret,
     boot::ServiceConfiguration,
     config::{Configuration, DatabaseConfig, LogConfig, ServerConfig, list, optional_path, optional_secret},
+    db::Migrations,
     keys::{KeyUse, Keys},
     peer::INTERNAL_SCOPE,
     tokens::{Expectations, TokenAcceptance, WhenFeedIsStale},
@@ -249,6 +250,8 @@ impl Configuration for Config {
 }
 
 impl ServiceConfiguration for Config {
+    const MIGRATIONS: Migrations = crate::storage::MIGRATIONS;
+
     fn server(&self) -> &ServerConfig {
         &self.server
     }

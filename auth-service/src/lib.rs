@@ -9,6 +9,7 @@ pub mod domain;
 pub mod error;
 mod feed;
 mod issue;
+mod outcomes;
 mod routes;
 pub mod storage;
 mod users;

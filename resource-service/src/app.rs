@@ -25,7 +25,7 @@ use crate::{
 
 const SQLITE: EmbeddedMigrations = embed_migrations!("migrations/sqlite");
 const POSTGRES: EmbeddedMigrations = embed_migrations!("migrations/postgres");
-const MIGRATIONS: Migrations = Migrations { sqlite: &SQLITE, postgres: &POSTGRES };
+pub(crate) const MIGRATIONS: Migrations = Migrations { sqlite: &SQLITE, postgres: &POSTGRES };
 
 /// The service's name: the `aud` that it answers to.
 const NAME: &str = "resource-service";
@@ -40,6 +40,7 @@ struct Inner {
     server: ServerConfig,
     database: Database,
     keys: Keys,
+    metrics: Metrics,
     tokens: TokenAcceptance,
     auth_service: Option<AuthService>,
     state: web::Data<State>,
@@ -57,11 +58,24 @@ impl App {
         let revoked = auth_service.as_ref().map(|auth_service| auth_service.revoked().clone());
         let tokens = config.tokens.acceptance(&keys, revoked, clock.clone())?;
         let database = open_database(&config.database, MIGRATIONS)?;
+        let mut metrics =
+            Metrics::new(NAME, env!("CARGO_PKG_VERSION")).with_keys(keys.clone()).with_database(database.clone());
+        if let Some(feed) = &auth_service {
+            metrics = metrics.with_revocations(feed.revoked().clone());
+        }
         let state =
             State { persons: Persons::new(database.clone()), clock, spool_directory: config.persons.spool_directory };
         let server = config.server;
         Ok(Self {
-            inner: Arc::new(Inner { server, database, keys, tokens, auth_service, state: web::Data::new(state) }),
+            inner: Arc::new(Inner {
+                server,
+                database,
+                keys,
+                metrics,
+                tokens,
+                auth_service,
+                state: web::Data::new(state),
+            }),
         })
     }
 
@@ -71,6 +85,7 @@ impl App {
         move |config| {
             let scope = web::scope("/persons")
                 .app_data(inner.state.clone())
+                .app_data(inner.metrics.clone())
                 .service(Endpoint::new("").get(persons::list).post(persons::create))
                 .service(Endpoint::new("/import").post(import::import))
                 .service(Endpoint::new("/export").get(export::export))
@@ -89,12 +104,11 @@ impl App {
     pub fn start(&self, listener: TcpListener) -> Result<Service, StartError> {
         let public = self.public_routes();
         let mut readiness = Readiness::new(self.inner.database.clone(), self.inner.keys.clone());
-        let mut metrics = Metrics::new(NAME, env!("CARGO_PKG_VERSION"));
         if let Some(feed) = self.inner.auth_service.clone() {
-            metrics = metrics.with_revocations(feed.revoked().clone());
             readiness = readiness.with("feed", move || feed.look());
         }
-        let service = Service::start(&self.inner.server, listener, move |config| {
+        let metrics = self.inner.metrics.clone();
+        let service = Service::start(&self.inner.server, listener, Some(metrics.clone()), move |config| {
             config
                 .configure(&public)
                 .configure(health::routes(readiness.clone()))

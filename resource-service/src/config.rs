@@ -8,6 +8,7 @@ use service_kit::{
     auth_service::ServicesConfig,
     boot::ServiceConfiguration,
     config::{Configuration, DatabaseConfig, LogConfig, ServerConfig, optional_path},
+    db::Migrations,
     tokens::TokensConfig,
 };
 
@@ -60,6 +61,8 @@ impl Configuration for Config {
 }
 
 impl ServiceConfiguration for Config {
+    const MIGRATIONS: Migrations = crate::app::MIGRATIONS;
+
     fn server(&self) -> &ServerConfig {
         &self.server
     }

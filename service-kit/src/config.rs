@@ -5,6 +5,7 @@
 //! names the key. This is the only place that reads the environment.
 
 use std::{
+    collections::BTreeMap,
     fmt, fs,
     net::SocketAddr,
     path::{Path, PathBuf},
@@ -75,7 +76,45 @@ impl Sources {
 
     /// Puts the sources together and checks them.
     pub fn load<T: Configuration>(&self) -> Result<T, ConfigError> {
-        let mut builder = config::Config::builder().add_source(config::File::from_str(T::DEFAULTS, FileFormat::Toml));
+        let loaded: T = deserialize::<T, T>(self.merge::<T>()?)?;
+        loaded.validate()?;
+        Ok(loaded)
+    }
+
+    /// Reads one section of `T` alone, and what is wrong elsewhere does no harm: neither are the secrets of other
+    /// sections needed, nor their files.
+    pub fn load_section<T: Configuration, S: DeserializeOwned>(&self, name: &str) -> Result<S, ConfigError> {
+        let mut root = self.merge::<T>()?;
+        if let ValueKind::Table(sections) = &mut root.kind {
+            sections.retain(|section, _| section == name);
+        }
+        let mut sections: BTreeMap<String, S> = deserialize::<T, _>(root)?;
+        sections.remove(name).ok_or_else(|| ConfigError::new(name, "must be set"))
+    }
+
+    fn merge<T: Configuration>(&self) -> Result<Value, ConfigError> {
+        let given = self.given()?;
+        let mut merged = config::Config::builder()
+            .add_source(config::File::from_str(T::DEFAULTS, FileFormat::Toml))
+            .add_source(given.clone())
+            .build()
+            .map_err(ConfigError::plain)?
+            .cache;
+        // Who names a file for a secret does not want the default, where there is one.
+        for (section, name) in T::SECRETS.iter().filter_map(|key| key.split_once('.')) {
+            if let Some(table) = section_of(&mut merged, section)
+                && table.contains_key(&format!("{name}_file"))
+                && given.get::<Value>(&format!("{section}.{name}")).is_err()
+            {
+                table.remove(name);
+            }
+        }
+        Ok(merged)
+    }
+
+    /// All but the defaults.
+    fn given(&self) -> Result<config::Config, ConfigError> {
+        let mut builder = config::Config::builder();
         if let Some(path) = &self.file {
             let text = fs::read_to_string(path)
                 .map_err(|cause| ConfigError::plain(format_args!("{} cannot be read: {cause}", path.display())))?;
@@ -94,17 +133,29 @@ impl Sources {
         for (key, value) in &self.overrides {
             builder = builder.set_override(key, value.as_str()).map_err(|_| unknown(key))?;
         }
-        let mut root = builder.build().map_err(ConfigError::plain)?.cache;
-        for key in T::SECRETS {
-            read_secret_file(&mut root, key)?;
-        }
-        let loaded: T = serde_path_to_error::deserialize(root).map_err(|error| {
-            let path = error.path().to_string();
-            explain(&path, &error.into_inner().to_string())
-        })?;
-        loaded.validate()?;
-        Ok(loaded)
+        builder.build().map_err(ConfigError::plain)
     }
+}
+
+fn section_of<'a>(root: &'a mut Value, name: &str) -> Option<&'a mut Map<String, Value>> {
+    let ValueKind::Table(sections) = &mut root.kind else {
+        return None;
+    };
+    match &mut sections.get_mut(name)?.kind {
+        ValueKind::Table(table) => Some(table),
+        _ => None,
+    }
+}
+
+/// Reads the files that hold secrets of `T`, and makes values of it all.
+fn deserialize<T: Configuration, V: DeserializeOwned>(mut root: Value) -> Result<V, ConfigError> {
+    for key in T::SECRETS {
+        read_secret_file(&mut root, key)?;
+    }
+    serde_path_to_error::deserialize(root).map_err(|error| {
+        let path = error.path().to_string();
+        explain(&path, &error.into_inner().to_string())
+    })
 }
 
 fn unknown(key: &str) -> ConfigError {
@@ -116,10 +167,7 @@ fn read_secret_file(root: &mut Value, key: &str) -> Result<(), ConfigError> {
     let Some((section, name)) = key.split_once('.') else {
         return Ok(());
     };
-    let ValueKind::Table(sections) = &mut root.kind else {
-        return Ok(());
-    };
-    let Some(ValueKind::Table(table)) = sections.get_mut(section).map(|value| &mut value.kind) else {
+    let Some(table) = section_of(root, section) else {
         return Ok(());
     };
     let Some(path) = table.remove(&format!("{name}_file")) else {
@@ -451,10 +499,38 @@ mod tests {
 
         let error = load(&[("SIGNET__TOKENS__SECRET_FILE", path), ("SIGNET__TOKENS__SECRET", "x")]).unwrap_err();
         assert!(error.to_string().contains("tokens.secret_file"), "{error}");
+        // A default is no second value.
+        assert_eq!(load(&[("SIGNET__DATABASE__URL", "sqlite:a.db")]).unwrap().database.url.expose(), "sqlite:a.db");
+        let url = load(&[("SIGNET__DATABASE__URL_FILE", path)]).unwrap_err().to_string();
+        assert!(url.contains("database.url ") && !url.contains("both"), "{url}");
         let error = load(&[("SIGNET__TOKENS__SECRET_FILE", "/nowhere/at/all")]).unwrap_err();
         assert!(error.to_string().contains("/nowhere/at/all"), "{error}");
         let error = load(&[("SIGNET__SERVER__BIND_FILE", path)]).unwrap_err();
         assert!(error.to_string().contains("server.bind_file"), "{error}");
+    }
+
+    #[test]
+    fn a_section_is_read_alone_whatever_is_wrong_elsewhere() {
+        let mut file = tempfile::NamedTempFile::new().unwrap();
+        writeln!(file, "postgres://ada:lovelace@localhost/x").unwrap();
+        let pairs = |database_file: &str| Sources {
+            environment: [
+                ("SIGNET__DATABASE__URL_FILE", database_file),
+                ("SIGNET__DATABASE__POOL_SIZE", "9"),
+                ("SIGNET__TOKENS__SECRET_FILE", "/nowhere/at/all"),
+                ("SIGNET__SERVER__BIND", "nonsense"),
+            ]
+            .map(|(name, value)| (name.to_owned(), value.to_owned()))
+            .into(),
+            ..Sources::default()
+        };
+        let sources = pairs(file.path().to_str().unwrap());
+        let database: DatabaseConfig = sources.load_section::<Example, _>("database").unwrap();
+        assert_eq!((database.pool_size, database.url.expose()), (9, "postgres://ada:lovelace@localhost/x"));
+        let error = sources.load_section::<Example, ServerConfig>("server").unwrap_err().to_string();
+        assert!(error.contains("server.bind"), "{error}");
+        let error = pairs("/no/such/file").load_section::<Example, DatabaseConfig>("database").unwrap_err();
+        assert!(error.to_string().contains("/no/such/file"), "{error}");
     }
 
     #[test]

@@ -16,6 +16,12 @@ use crate::{
 
 const DATABASE: &str = "database";
 const KEYS: &str = "keys";
+/// What follows auth-service's feed adds this part. It may be left out where nothing does, too, so that one probe fits
+/// every service.
+const FEED: &str = "feed";
+
+/// What a probe asks for that may take a replica out of service.
+pub const PROBE: &str = "/readyz?exclude=feed,keys";
 
 /// What is found out about one part of a service.
 #[derive(Debug, Default)]
@@ -62,8 +68,8 @@ impl Readiness {
 
 /// Adds both paths.
 ///
-/// `/readyz?exclude=feed,keys` leaves parts out: for a probe that is to take a replica out of service only for what
-/// keeps it from working, and not all replicas at once for what they have in common.
+/// `/readyz?exclude=feed,keys` ([`PROBE`]) leaves parts out: for a probe that is to take a replica out of service only
+/// for what keeps it from working, and not all replicas at once for what they have in common.
 pub fn routes(readiness: Readiness) -> impl FnOnce(&mut web::ServiceConfig) {
     move |config| {
         config.service(Endpoint::new("/healthz").get(alive)).service(
@@ -91,7 +97,7 @@ struct Ready {
 
 async fn ready(readiness: Readiness, exclude: String) -> Result<HttpResponse, Error> {
     let excluded: Vec<&str> = exclude.split(',').map(str::trim).filter(|name| !name.is_empty()).collect();
-    if excluded.iter().any(|name| !readiness.names().any(|part| part == *name)) {
+    if excluded.iter().any(|name| *name != FEED && !readiness.names().any(|part| part == *name)) {
         let names = readiness.names().collect::<Vec<_>>().join(", ");
         return Err(Error::field("exclude", Invalid::new("unknown", format!("These can be left out: {names}."))));
     }

@@ -23,6 +23,7 @@ use tokio::sync::watch;
 use crate::{
     config::{ConfigError, ServerConfig},
     http::{RequestScope, TrustedProxies, not_found},
+    metrics::Metrics,
 };
 
 /// Why a service does not start.
@@ -85,7 +86,7 @@ pub fn open_database(
         return Err(ConfigError::new(
             "database.migrate",
             format_args!(
-                "is false, but migrations are missing ({}): set it to true, or run the service once with it",
+                "is false, but migrations are missing ({}): set it to true, or run the service once with --migrate",
                 versions.join(", ")
             ),
         )
@@ -138,10 +139,11 @@ impl fmt::Debug for Service {
 
 impl Service {
     /// Serves `routes` on a listener, with the request scope and CORS around them, and problem+json for every path
-    /// that they do not have.
+    /// that they do not have. Requests are counted in `metrics`, where a scope has none of its own.
     pub fn start(
         config: &ServerConfig,
         listener: TcpListener,
+        metrics: Option<Metrics>,
         routes: impl Fn(&mut web::ServiceConfig) + Clone + Send + 'static,
     ) -> io::Result<Self> {
         let address = listener.local_addr()?;
@@ -153,7 +155,7 @@ impl Service {
                 .configure(routes.clone())
                 .default_service(web::to(not_found))
                 .wrap(Condition::new(!origins.is_empty(), cors(&origins)))
-                .wrap(RequestScope)
+                .wrap(RequestScope::new(metrics.clone()))
         })
         .workers(config.worker_count())
         .shutdown_timeout(config.shutdown_timeout_seconds)

@@ -3,7 +3,7 @@
 use std::{path::PathBuf, sync::Arc};
 
 use actix_web::{
-    Scope,
+    HttpMessage as _, Scope,
     body::MessageBody,
     dev::{ServiceFactory, ServiceRequest, ServiceResponse},
     middleware::Condition,
@@ -19,6 +19,7 @@ use shared_claims::{
 use crate::{
     Clock, Error, Secret,
     config::{ConfigError, list, optional_path, optional_secret},
+    http::Subject,
     keys::{KeyUse, Keys},
 };
 
@@ -170,7 +171,14 @@ impl TokenAcceptance {
         let verifier = verifier.build().map_err(|_| ConfigError::new("tokens.leeway_seconds", "must be 30 at most"))?;
         Ok(Self {
             verifier: web::Data::new(verifier),
-            bearer: BearerConfig::default().sources(sources).on_reject(|rejection, _| Error::from(rejection).into()),
+            bearer: BearerConfig::default()
+                .sources(sources)
+                .on_reject(|rejection, _| Error::from(rejection).into())
+                .on_accept(|claims, request| {
+                    if log::log_enabled!(target: "access", log::Level::Info) {
+                        request.extensions_mut().insert(Subject(claims.sub.clone()));
+                    }
+                }),
             form: sources.form,
         })
     }

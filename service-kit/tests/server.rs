@@ -10,6 +10,7 @@ use service_kit::{
     Service,
     config::ServerConfig,
     http::{Endpoint, Json},
+    metrics::{self, Metrics},
 };
 use tokio::sync::Notify;
 
@@ -29,7 +30,13 @@ impl Server {
             workers: 1,
             shutdown_timeout_seconds: 5,
         };
-        let service = Service::start(&config, TcpListener::bind(config.bind).unwrap(), routes).unwrap();
+        let metrics = Metrics::new("test", "1");
+        let shown = metrics.clone();
+        let routes = move |config: &mut web::ServiceConfig| {
+            config.configure(&routes).configure(metrics::routes(shown.clone()));
+        };
+        let listener = TcpListener::bind(config.bind).unwrap();
+        let service = Service::start(&config, listener, Some(metrics), routes).unwrap();
         let url = format!("http://{}", service.address());
         let stop = Arc::new(Notify::new());
         let stopped = stop.clone();
@@ -76,6 +83,14 @@ async fn a_panic_is_a_500_and_the_worker_lives() {
         assert!(!body.to_string().contains("hunter2"));
     }
     assert_eq!(server.send(Method::GET, "/fine").await.status(), StatusCode::OK);
+    let metrics = server.send(Method::GET, "/metrics").await.text().await.unwrap();
+    for line in [
+        "signet_http_panics_total 3",
+        r#"signet_http_requests_total{method="GET",route="-",status="500"} 3"#,
+        r#"signet_http_requests_total{method="GET",route="/fine",status="200"} 1"#,
+    ] {
+        assert!(metrics.lines().any(|found| found == line), "no {line} in {metrics}");
+    }
     server.stop().await;
 }
 

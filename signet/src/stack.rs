@@ -90,7 +90,7 @@ impl Stack {
         let user_app = user_service::App::new(config.user, clock.clone())?;
         let (auth_routes, user_routes, resource_routes) =
             (auth_app.public_routes(), user_app.public_routes(), resource_app.public_routes());
-        let origin = Service::start(&config.origin, origin, move |routes| {
+        let origin = Service::start(&config.origin, origin, None, move |routes| {
             auth_routes(routes);
             user_routes(routes);
             resource_routes(routes);

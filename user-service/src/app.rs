@@ -23,7 +23,7 @@ use crate::{
     config::Config,
     domain::password::Scheme,
     hashing::HashingPool,
-    outbox::Delivery,
+    outbox::{Backlog, Delivery},
     routes::{State, credentials, me, users},
     storage,
 };
@@ -43,10 +43,12 @@ pub struct App {
     server: ServerConfig,
     database: Database,
     keys: Keys,
+    metrics: Metrics,
     tokens: TokenAcceptance,
     state: web::Data<State>,
     auth_service: AuthService,
     outbox: Arc<Peer>,
+    backlog: Backlog,
     outbox_filled: Arc<Notify>,
     bootstrap_outcome: BootstrapOutcome,
 }
@@ -77,11 +79,19 @@ impl App {
         )
         .map_err(|cause| StartError::Unavailable(format!("the hashing threads cannot be started: {cause}")))?;
 
+        let backlog = Backlog::new(clock.clone());
+        let metrics = Metrics::new(NAME, env!("CARGO_PKG_VERSION"))
+            .with_revocations(auth_service.revoked().clone())
+            .with_keys(keys.clone())
+            .with_database(database.clone())
+            .with_collector(hashing.figures())
+            .with_collector(backlog.clone());
         let outbox_filled = Arc::new(Notify::new());
         Ok(Self {
             server: config.server,
             database: database.clone(),
             keys,
+            metrics,
             tokens,
             state: web::Data::new(State {
                 database,
@@ -92,6 +102,7 @@ impl App {
             }),
             auth_service,
             outbox: Arc::new(outbox),
+            backlog,
             outbox_filled,
             bootstrap_outcome,
         })
@@ -104,10 +115,11 @@ impl App {
 
     /// The paths for clients: all under `/users`, with everything they need.
     pub fn public_routes(&self) -> impl Fn(&mut web::ServiceConfig) + Clone + Send + 'static + use<> {
-        let (tokens, state) = (self.tokens.clone(), self.state.clone());
+        let (tokens, state, metrics) = (self.tokens.clone(), self.state.clone(), self.metrics.clone());
         move |config| {
             let scope = web::scope("/users")
                 .app_data(state.clone())
+                .app_data(metrics.clone())
                 .service(Endpoint::new("").get(users::list).post(users::create))
                 .service(Endpoint::new("/me").get(me::read).patch(me::change).delete(me::delete))
                 .service(Endpoint::new("/me/password").put(me::change_password))
@@ -133,8 +145,7 @@ impl App {
         let (public, internal) = (self.public_routes(), self.internal_routes());
         let feed = self.auth_service.clone();
         let readiness = Readiness::new(self.database.clone(), self.keys.clone()).with("feed", move || feed.look());
-        let metrics =
-            Metrics::new(NAME, env!("CARGO_PKG_VERSION")).with_revocations(self.auth_service.revoked().clone());
+        let metrics = self.metrics.clone();
         let routes = move |config: &mut web::ServiceConfig| {
             config
                 .configure(&public)
@@ -143,11 +154,12 @@ impl App {
                 .configure(metrics::routes(metrics.clone()));
         };
         let delivery = Delivery {
+            backlog: self.backlog.clone(),
             database: self.database.clone(),
             auth_service: self.outbox.clone(),
             filled: self.outbox_filled.clone(),
         };
-        let service = Service::start(&self.server, listener, routes)
+        let service = Service::start(&self.server, listener, Some(self.metrics.clone()), routes)
             .map_err(|cause| StartError::Unavailable(format!("the server cannot be started: {cause}")))?;
         let (keys, feed) = (self.keys.clone(), self.auth_service.clone());
         Ok(service

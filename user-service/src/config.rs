@@ -6,6 +6,7 @@ use service_kit::{
     auth_service::ServicesConfig,
     boot::ServiceConfiguration,
     config::{Configuration, DatabaseConfig, LogConfig, ServerConfig, list, optional_secret},
+    db::Migrations,
     tokens::TokensConfig,
 };
 
@@ -91,6 +92,8 @@ impl Configuration for Config {
 }
 
 impl ServiceConfiguration for Config {
+    const MIGRATIONS: Migrations = crate::storage::MIGRATIONS;
+
     fn server(&self) -> &ServerConfig {
         &self.server
     }

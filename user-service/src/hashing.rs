@@ -6,14 +6,28 @@
 
 use std::{
     collections::VecDeque,
-    io,
-    sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError},
+    fmt, io,
+    sync::{
+        Arc, Condvar, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicUsize, Ordering},
+    },
     thread,
     time::{Duration, Instant},
 };
 
 use anyhow::anyhow;
-use service_kit::validate::Invalid;
+use service_kit::{
+    metrics::{
+        Labels, durations, gauge, number,
+        prometheus_client::{
+            collector::Collector,
+            encoding::{DescriptorEncoder, EncodeMetric},
+            metrics::{counter::Counter, family::Family, histogram::Histogram},
+            registry::Unit,
+        },
+    },
+    validate::Invalid,
+};
 use tokio::sync::oneshot;
 
 use crate::{
@@ -34,6 +48,9 @@ struct Shared {
     queue: Mutex<Queue>,
     filled: Condvar,
     deadline: Duration,
+    threads: usize,
+    busy: AtomicUsize,
+    took: Histogram,
 }
 
 /// How a verified password came out.
@@ -86,6 +103,14 @@ struct Queue {
     waiting: VecDeque<Waiting>,
     capacity: usize,
     closed: bool,
+    refused: Refused,
+}
+
+/// How many jobs were refused, and why.
+#[derive(Default)]
+struct Refused {
+    queue_full: u64,
+    deadline: u64,
 }
 
 impl HashingPool {
@@ -96,14 +121,27 @@ impl HashingPool {
         queue_length: usize,
         deadline: Duration,
     ) -> Result<Self, io::Error> {
-        let queue = Queue { waiting: VecDeque::new(), capacity: queue_length, closed: false };
-        let shared = Arc::new(Shared { scheme, queue: Mutex::new(queue), filled: Condvar::new(), deadline });
+        let queue = Queue::new(queue_length);
+        let shared = Arc::new(Shared {
+            scheme,
+            queue: Mutex::new(queue),
+            filled: Condvar::new(),
+            deadline,
+            threads,
+            busy: AtomicUsize::new(0),
+            took: durations(),
+        });
         let pool = Self { shared };
         for number in 0..threads {
             let shared = pool.shared.clone();
             thread::Builder::new().name(format!("hashing-{number}")).spawn(move || shared.work())?;
         }
         Ok(pool)
+    }
+
+    /// How the pool stands, for `/metrics`.
+    pub(crate) fn figures(&self) -> impl Collector + use<> {
+        Figures(self.shared.clone())
     }
 
     /// Judges a new password, the hints at hand, and hashes it.
@@ -137,7 +175,49 @@ impl Drop for HashingPool {
     }
 }
 
+/// Reads the pool when somebody asks.
+struct Figures(Arc<Shared>);
+
+impl fmt::Debug for Figures {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Figures").finish()
+    }
+}
+
+impl Collector for Figures {
+    fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> fmt::Result {
+        let Shared { threads, busy, took, .. } = &*self.0;
+        gauge(&mut encoder, "hashing_threads", "Threads that hash passwords", None, number(*threads))?;
+        let busy = number(busy.load(Ordering::Relaxed));
+        gauge(&mut encoder, "hashing_busy", "Threads that are hashing a password", None, busy)?;
+        let refused = Family::<Labels, Counter>::default();
+        let (length, capacity) = {
+            let queue = self.0.queue();
+            let counts = [("queue_full", queue.refused.queue_full), ("deadline", queue.refused.deadline)];
+            for (reason, count) in counts {
+                refused.get_or_create(&vec![("reason", reason.to_owned())]).inc_by(count);
+            }
+            (queue.waiting.len(), queue.capacity)
+        };
+        gauge(&mut encoder, "hashing_queue_length", "Passwords that wait for a thread", None, number(length))?;
+        gauge(&mut encoder, "hashing_queue_capacity", "Passwords that may wait", None, number(capacity))?;
+        let help = "Passwords that were refused unhashed";
+        refused.encode(encoder.encode_descriptor(
+            "hashing_rejections",
+            help,
+            None,
+            EncodeMetric::metric_type(&refused),
+        )?)?;
+        let help = "How long passwords took to hash";
+        took.encode(encoder.encode_descriptor("hashing_duration", help, Some(&Unit::Seconds), took.metric_type())?)
+    }
+}
+
 impl Queue {
+    fn new(capacity: usize) -> Self {
+        Self { waiting: VecDeque::new(), capacity, closed: false, refused: Refused::default() }
+    }
+
     /// Takes a job in, unless the queue is full. Jobs that nobody waits for any more make room.
     fn push(&mut self, waiting: Waiting) -> bool {
         if self.waiting.len() >= self.capacity {
@@ -146,6 +226,8 @@ impl Queue {
         let room = self.waiting.len() < self.capacity;
         if room {
             self.waiting.push_back(waiting);
+        } else {
+            self.refused.queue_full += 1;
         }
         room
     }
@@ -157,6 +239,7 @@ impl Queue {
                 continue;
             }
             if expires_at <= now {
+                self.refused.deadline += 1;
                 job.refuse();
                 continue;
             }
@@ -174,8 +257,12 @@ impl Shared {
 
     fn work(&self) {
         while let Some(job) = self.next() {
+            let began = Instant::now();
+            self.busy.fetch_add(1, Ordering::Relaxed);
             // A panic costs its own job, whose caller sees the answer's channel close, and not the thread.
             let done = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| self.run(job)));
+            self.busy.fetch_sub(1, Ordering::Relaxed);
+            self.took.observe(began.elapsed().as_secs_f64());
             if done.is_err() {
                 log::error!("a hashing job panicked");
             }
@@ -260,14 +347,10 @@ mod tests {
         (Waiting { job: Job::Verify { password, stored: None, answer }, expires_at }, answered)
     }
 
-    fn queue(capacity: usize) -> Queue {
-        Queue { waiting: VecDeque::new(), capacity, closed: false }
-    }
-
     #[test]
     fn a_job_that_waited_too_long_is_refused_without_being_done() {
         let now = Instant::now();
-        let mut queue = queue(8);
+        let mut queue = Queue::new(8);
         let (late, mut late_answer) = waiting(now);
         let (timely, mut timely_answer) = waiting(now + Duration::from_millis(1));
         assert!(queue.push(late) && queue.push(timely));
@@ -281,7 +364,7 @@ mod tests {
     #[test]
     fn a_job_whose_caller_has_gone_is_passed_over_and_makes_room() {
         let later = Instant::now() + Duration::from_mins(1);
-        let mut queue = queue(2);
+        let mut queue = Queue::new(2);
         let (gone, gone_answer) = waiting(later);
         let (kept, _kept_answer) = waiting(later);
         assert!(queue.push(gone) && queue.push(kept));

@@ -3,12 +3,25 @@
 //! Delivery is at least once. Several replicas may bring the same event, and one that stops half way brings it again;
 //! the receiver knows by the authorization version whether an event is news.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    fmt,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
 
 use rand::RngExt as _;
 use reqwest::Method;
 use serde::Serialize;
-use service_kit::{db::Database, peer::Peer, server::Shutdown};
+use service_kit::{
+    Clock, Timestamp,
+    db::Database,
+    metrics::{
+        gauge, number,
+        prometheus_client::{collector::Collector, encoding::DescriptorEncoder, registry::Unit},
+    },
+    peer::Peer,
+    server::Shutdown,
+};
 use tokio::sync::Notify;
 
 use crate::{error::Error, storage::outbox};
@@ -22,8 +35,39 @@ const POLL: Duration = Duration::from_secs(3);
 const FIRST_PAUSE: Duration = Duration::from_millis(50);
 const LONGEST_PAUSE: Duration = Duration::from_secs(5);
 
+/// How the outbox stands, as of the last look.
+#[derive(Clone, Debug)]
+pub(crate) struct Backlog {
+    seen: Arc<Mutex<(i64, Option<Timestamp>)>>,
+    clock: Clock,
+}
+
+impl Backlog {
+    pub(crate) fn new(clock: Clock) -> Self {
+        Self { seen: Arc::default(), clock }
+    }
+
+    fn seen(&self) -> MutexGuard<'_, (i64, Option<Timestamp>)> {
+        self.seen.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Collector for Backlog {
+    fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> fmt::Result {
+        let (events, oldest) = *self.seen();
+        let events = number(usize::try_from(events).unwrap_or_default());
+        gauge(&mut encoder, "outbox_events", "User events that wait for auth-service to take them", None, events)?;
+        let age = oldest.map_or(0, |oldest| self.clock.now().as_micros().saturating_sub(oldest.as_micros()));
+        let age = Duration::from_micros(u64::try_from(age).unwrap_or_default()).as_secs_f64();
+        let help = "How long the oldest of the events that wait has waited";
+        gauge(&mut encoder, "outbox_oldest_age", help, Some(&Unit::Seconds), age)
+    }
+}
+
 /// What delivery works with.
 pub(crate) struct Delivery {
+    /// Where it says how many events wait.
+    pub(crate) backlog: Backlog,
     /// The database with the outbox.
     pub(crate) database: Database,
     /// auth-service.
@@ -49,7 +93,11 @@ impl Delivery {
     async fn deliver_for_ever(&self) {
         let mut failures: u32 = 0;
         loop {
-            match self.deliver_batch().await {
+            let delivered = self.deliver_batch().await;
+            if let Ok(backlog) = self.database.read(outbox::backlog).await {
+                *self.backlog.seen() = backlog;
+            }
+            match delivered {
                 Ok(delivered) => {
                     if failures > 0 {
                         log::info!("user events reach auth-service again");

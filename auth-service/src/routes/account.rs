@@ -75,6 +75,16 @@ pub(super) async fn log_in(
     credentials: &Credentials,
     log_in: &LogIn<'_>,
 ) -> Result<(TokenResponse, KnownUser), Error> {
+    let outcome = try_log_in(state, credentials, log_in).await;
+    state.outcomes.logged_in(outcome.as_ref());
+    outcome
+}
+
+async fn try_log_in(
+    state: &State,
+    credentials: &Credentials,
+    log_in: &LogIn<'_>,
+) -> Result<(TokenResponse, KnownUser), Error> {
     let user = state.users.verify(credentials).await?;
     if let Some(tokens) = begin(state, &user, log_in, false).await? {
         return Ok((tokens, user));

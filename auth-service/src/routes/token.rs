@@ -119,7 +119,10 @@ async fn refresh(
     let presented = presented
         .or(delivery.presented())
         .ok_or_else(|| OAuthError::InvalidRequest("The parameter refresh_token is required.".to_owned()))?;
-    let token = state.issuer.refresh_keys.decode(presented).ok_or(DEAD)?;
+    let Some(token) = state.issuer.refresh_keys.decode(presented) else {
+        state.outcomes.forged();
+        return Err(DEAD);
+    };
     let client_id = client.map(|client| client.id.as_str());
     if let Some(scope) = scope {
         // Asked before the step, so that a refusal leaves the line where it is.
@@ -132,6 +135,7 @@ async fn refresh(
         }
     }
     let (outcome, session) = state.sessions.present(token, client_id, state.clock.now(), state.policy).await?;
+    state.outcomes.presented(outcome);
     match (outcome, session) {
         (Presentation::Rotate | Presentation::Replay, Some(session)) => {
             let tokens = state.issuer.issue(&Grant::of(&session), scope)?;

@@ -17,6 +17,7 @@ mod feed;
 mod helpers;
 mod introspection;
 mod metadata;
+mod metrics;
 mod permissions;
 mod refresh;
 mod revocation;

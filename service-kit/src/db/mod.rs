@@ -20,6 +20,7 @@ mod url;
 use std::{
     cell::{Cell, RefCell},
     collections::HashMap,
+    fmt,
     sync::{
         Arc,
         atomic::{AtomicU64, Ordering},
@@ -70,6 +71,23 @@ pub struct Database {
     inner: Arc<Inner>,
 }
 
+impl fmt::Debug for Database {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Database").field("backend", &self.backend()).finish_non_exhaustive()
+    }
+}
+
+/// The connections of a pool.
+#[derive(Clone, Copy, Debug)]
+pub struct PoolState {
+    /// The most that there may be.
+    pub size: u32,
+    /// Those that run queries.
+    pub in_use: u32,
+    /// Those that wait for some.
+    pub idle: u32,
+}
+
 struct Inner {
     id: u64,
     url: DatabaseUrl,
@@ -113,6 +131,13 @@ impl Database {
                 migrations,
             }),
         })
+    }
+
+    /// How many connections the pool has.
+    pub fn pool_state(&self) -> PoolState {
+        let state = self.inner.pool.state();
+        let idle = state.idle_connections;
+        PoolState { size: self.inner.pool.max_size(), in_use: state.connections.saturating_sub(idle), idle }
     }
 
     /// Which database this is.

@@ -5,11 +5,11 @@ use std::{
     panic::AssertUnwindSafe,
     pin::Pin,
     rc::Rc,
-    time::Instant,
+    time::{Duration, Instant},
 };
 
 use actix_web::{
-    Error as ActixError, HttpResponse,
+    Error as ActixError, HttpMessage as _, HttpResponse,
     body::{BoxBody, EitherBody, MessageBody},
     dev::{Service, ServiceRequest, ServiceResponse, Transform},
     error::InternalError,
@@ -22,17 +22,35 @@ use futures_util::FutureExt as _;
 
 use crate::{
     context::RequestContext,
+    metrics::{Metrics, Routes},
     problem::{Error, Problem, codes},
 };
 
 static X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 static TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
 
-/// Gives each request its [`RequestContext`], answers with `X-Request-Id`, logs a line per request (target `access`:
-/// at level info, never the path's values or the query), turns a panic into a 500, and sees to it that every failure
-/// is problem+json.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct RequestScope;
+/// Gives each request its [`RequestContext`], answers with `X-Request-Id`, counts, logs a line per request (target
+/// `access`: at level info, never the path's values or the query), turns a panic into a 500, and sees to it that every
+/// failure is problem+json.
+///
+/// A request is counted in the [`Metrics`] of the scope that answers it, else in those of the whole service.
+#[derive(Clone, Debug, Default)]
+pub struct RequestScope {
+    metrics: Option<Metrics>,
+}
+
+impl RequestScope {
+    /// With the metrics of the service; an origin of several has none of its own.
+    pub fn new(metrics: Option<Metrics>) -> Self {
+        Self { metrics }
+    }
+}
+
+/// Who asked, put into the request's extensions for its line in the log.
+pub(crate) struct Subject(pub(crate) String);
+
+/// The route of requests to paths that there is nothing at.
+const UNMATCHED: &str = "-";
 
 impl<S, B> Transform<S, ServiceRequest> for RequestScope
 where
@@ -46,14 +64,16 @@ where
     type Future = Ready<Result<Self::Transform, ()>>;
 
     fn new_transform(&self, service: S) -> Self::Future {
-        ready(Ok(RequestScopeService { service: Rc::new(service) }))
+        let (metrics, routes) = (self.metrics.clone(), Rc::default());
+        ready(Ok(RequestScopeService { service: Rc::new(service), metrics, routes }))
     }
 }
 
 /// [`RequestScope`] around a service.
-#[derive(Debug)]
 pub struct RequestScopeService<S> {
     service: Rc<S>,
+    metrics: Option<Metrics>,
+    routes: Rc<Routes>,
 }
 
 impl<S, B> Service<ServiceRequest> for RequestScopeService<S>
@@ -72,9 +92,17 @@ where
     fn call(&self, request: ServiceRequest) -> Self::Future {
         let text = |name| request.headers().get(name).and_then(|value: &HeaderValue| value.to_str().ok());
         let context = RequestContext::new(text(&X_REQUEST_ID), text(&TRACEPARENT));
-        let service = self.service.clone();
+        let (service, metrics, routes) = (self.service.clone(), self.metrics.clone(), self.routes.clone());
+        let method = request.method().clone();
         Box::pin(context.scope(async move {
-            let started = log::log_enabled!(target: "access", log::Level::Info).then(Instant::now);
+            let _in_flight = metrics.as_ref().map(Metrics::enter);
+            let started = Instant::now();
+            let failed = |response: HttpResponse| {
+                if let Some(metrics) = &metrics {
+                    routes.count(metrics, &method, UNMATCHED, response.status(), started.elapsed());
+                }
+                Err(fail(response, &context))
+            };
             let outcome = AssertUnwindSafe(service.call(request)).catch_unwind().await;
             let mut response = match outcome {
                 Ok(Ok(response)) if is_plain_failure(&response) => {
@@ -87,16 +115,25 @@ where
                     let response = error.error_response();
                     let response =
                         if is_problem(response.headers()) { response } else { problem_for(response.status()) };
-                    return Err(fail(response, &context));
+                    return failed(response);
                 }
                 Err(_) => {
                     log::error!("a handler panicked");
-                    return Err(fail(problem_for(StatusCode::INTERNAL_SERVER_ERROR), &context));
+                    if let Some(metrics) = &metrics {
+                        metrics.panicked();
+                    }
+                    return failed(problem_for(StatusCode::INTERNAL_SERVER_ERROR));
                 }
             };
             name_request(response.headers_mut(), &context);
-            if let Some(started) = started {
-                log_access(&response, started);
+            let took = started.elapsed();
+            let pattern = response.request().match_pattern();
+            let pattern = pattern.as_deref().unwrap_or(UNMATCHED);
+            if let Some(metrics) = response.request().app_data::<Metrics>().or(metrics.as_ref()) {
+                routes.count(metrics, &method, pattern, response.status(), took);
+            }
+            if log::log_enabled!(target: "access", log::Level::Info) {
+                log_access(&response, pattern, took);
             }
             Ok(response)
         }))
@@ -116,21 +153,30 @@ fn name_request(headers: &mut header::HeaderMap, context: &RequestContext) {
     }
 }
 
-fn log_access<B>(response: &ServiceResponse<B>, started: Instant) {
+fn log_access<B>(response: &ServiceResponse<B>, route: &str, took: Duration) {
     let request = response.request();
-    let route = request.match_pattern();
-    let route = route.as_deref().unwrap_or("-");
-    // Probes come every few seconds and say nothing while they pass.
-    let quiet = matches!(route, "/healthz" | "/readyz") && response.status().is_success();
-    log::log!(
-        target: "access",
-        if quiet { log::Level::Debug } else { log::Level::Info },
-        method = request.method().as_str(),
-        route = route,
-        status = response.status().as_u16(),
-        duration_seconds = started.elapsed().as_secs_f64();
-        "answered"
-    );
+    // Probes and scrapes come every few seconds and say nothing while they pass.
+    let quiet = matches!(route, "/healthz" | "/readyz" | "/metrics") && response.status().is_success();
+    let extensions = request.extensions();
+    let level = if quiet { log::Level::Debug } else { log::Level::Info };
+    macro_rules! write_line {
+        ($($subject:tt)*) => {
+            log::log!(
+                target: "access",
+                level,
+                method = request.method().as_str(),
+                route = route,
+                status = response.status().as_u16(),
+                duration_seconds = took.as_secs_f64()
+                $($subject)*;
+                "answered"
+            )
+        };
+    }
+    match extensions.get::<Subject>() {
+        Some(Subject(subject)) => write_line!(, subject = subject.as_str()),
+        None => write_line!(),
+    }
 }
 
 fn is_problem(headers: &header::HeaderMap) -> bool {

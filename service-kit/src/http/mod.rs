@@ -8,6 +8,7 @@ mod middleware;
 mod page;
 mod query;
 
+pub(crate) use self::middleware::Subject;
 pub use self::{
     address::{ClientAddress, TrustedProxies},
     body::{FormOrJson, Json, MAX_BODY_BYTES, present},

@@ -89,7 +89,12 @@ impl<A: Access> FromRequest for Authorized<A> {
         let config = BearerConfig::of(request);
         ready(
             authorize::<A>(request, config.map_or_else(Sources::default, |config| config.sources))
-                .map(|claims| Self { claims, access: PhantomData })
+                .map(|claims| {
+                    if let Some(on_accept) = config.and_then(|config| config.on_accept.as_ref()) {
+                        on_accept(&claims, request);
+                    }
+                    Self { claims, access: PhantomData }
+                })
                 .map_err(|rejection| match config.and_then(|config| config.on_reject.as_ref()) {
                     Some(on_reject) => on_reject(rejection, request),
                     None => rejection.into(),
@@ -120,12 +125,14 @@ impl bearer::Request for HttpRequest {
 }
 
 type OnReject = Arc<dyn Fn(Rejection, &HttpRequest) -> actix_web::Error + Send + Sync>;
+type OnAccept = Arc<dyn Fn(&Claims, &HttpRequest) + Send + Sync>;
 
 /// Where [`Authorized`] looks for tokens and how it refuses. Belongs into the App's `app_data`, as it is.
 #[derive(Clone, Default)]
 pub struct BearerConfig {
     sources: Sources,
     on_reject: Option<OnReject>,
+    on_accept: Option<OnAccept>,
 }
 
 impl BearerConfig {
@@ -145,6 +152,17 @@ impl BearerConfig {
         F: Fn(Rejection, &HttpRequest) -> actix_web::Error + Send + Sync + 'static,
     {
         self.on_reject = Some(Arc::new(on_reject));
+        self
+    }
+
+    /// Is told of every token that is taken, before the handler runs: for a log that says who asked. It should keep the
+    /// subject and no token.
+    #[must_use]
+    pub fn on_accept<F>(mut self, on_accept: F) -> Self
+    where
+        F: Fn(&Claims, &HttpRequest) + Send + Sync + 'static,
+    {
+        self.on_accept = Some(Arc::new(on_accept));
         self
     }
 

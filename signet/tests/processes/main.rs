@@ -15,6 +15,7 @@ mod faults;
 mod key_pairs;
 mod latency;
 mod leaked_key;
+mod probes;
 mod programs;
 mod rotation;
 mod site;

@@ -157,6 +157,11 @@ impl Site {
         format!("http://127.0.0.1:{}", self.ports.auth[replica])
     }
 
+    /// Takes the table away that tells which migrations were applied to resource-service's database.
+    pub(crate) fn forget_migrations_of_resource(&self) {
+        self.databases.resource.execute("DROP TABLE __diesel_schema_migrations");
+    }
+
     /// The operator's program, with nothing of this process's environment.
     pub(crate) fn signet(&self, arguments: &[&str]) -> Command {
         let mut command = Command::new(programs::path_of("signet"));
@@ -300,6 +305,24 @@ impl Service {
             child.kill().unwrap();
             child.wait().unwrap();
         }
+    }
+
+    /// Waits until it ends by itself, and says with which code.
+    pub(crate) fn exit_code(&mut self) -> Option<i32> {
+        self.child.take().unwrap().wait().unwrap().code()
+    }
+
+    /// What its program does with this flag, in the same environment but for what comes on top.
+    pub(crate) fn run(&self, flag: &str, environment: &[(&str, &str)]) -> Output {
+        Command::new(&self.program)
+            .arg(flag)
+            .env_clear()
+            .envs(self.environment.iter().map(|(name, value)| (name, value)))
+            .envs(environment.iter().copied())
+            .current_dir(&self.directory)
+            .stdin(Stdio::null())
+            .output()
+            .unwrap()
     }
 
     /// What it says of its readiness, if it says anything.

@@ -5,7 +5,10 @@
 //! even though PostgreSQL hands out numbers before a transaction commits and the numbers of different users may become
 //! visible out of order.
 
-use diesel::prelude::*;
+use diesel::{
+    dsl::{count_star, min},
+    prelude::*,
+};
 use service_kit::{Timestamp, db::Db};
 
 use super::schema::outbox;
@@ -48,6 +51,13 @@ pub(crate) fn oldest(db: &mut Db, limit: i64) -> Result<Vec<Outgoing>, Error> {
             Ok(Outgoing { seq, payload })
         })
         .collect()
+}
+
+/// How many events there are, and since when the oldest one waits.
+pub(crate) fn backlog(db: &mut Db) -> Result<(i64, Option<Timestamp>), Error> {
+    let (count, oldest): (i64, Option<i64>) =
+        outbox::table.select((count_star(), min(outbox::created_at))).first(db).map_err(service_kit::Error::from)?;
+    Ok((count, oldest.map(Timestamp::from_micros)))
 }
 
 /// Takes out events that were acknowledged. Another replica may have done so already.

@@ -74,6 +74,10 @@ on_both_databases! {
         db.execute("DROP TABLE users");
         app.get("/users/me", &token).await.refused(500, "internal");
 
+        let asked_by = format!("subject={}", account["user"]["id"].as_str().unwrap());
+        let is_access_line = |line: &String| line.starts_with("access ") && line.contains("route=/users/me ");
+        assert!(LINES.0.lock().unwrap().iter().any(|line| is_access_line(line) && line.contains(&asked_by)));
+
         let lines = LINES.0.lock().unwrap().clone();
         let logged = |text: &str| lines.iter().any(|line| line.contains(text));
         assert!(logged("under another pepper") && logged("the stored password hash is malformed"), "{lines:?}");

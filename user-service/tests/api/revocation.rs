@@ -6,7 +6,7 @@ use reqwest::StatusCode;
 use serde_json::json;
 use test_support::{FakeFeed, TestDatabase, on_both_databases};
 
-use crate::helpers::{TestApp, spawn_with};
+use crate::helpers::{PASSWORD, TestApp, spawn_with};
 
 async fn becomes_revoked(app: &TestApp, path: &str, token: &str) {
     let deadline = Instant::now() + Duration::from_secs(10);
@@ -44,5 +44,39 @@ on_both_databases! {
         let metrics = app.get("/metrics", "").await;
         assert_eq!(metrics.status, StatusCode::OK);
         assert!(metrics.text.contains("signet_feed_entries 0"), "{metrics:?}");
+    }
+
+    async fn metrics_tell_of_the_hashing_threads_and_the_outbox(db: TestDatabase) {
+        // The feed is there, and nothing else of auth-service, so events wait.
+        let feed = FakeFeed::start();
+        let overrides = [("services.auth_url", feed.url()), ("passwords.permits", "1"), ("passwords.queue_length", "7")];
+        let app = spawn_with(&db, &overrides).await;
+        app.register(json!({ "email": "ada@example.com", "password": PASSWORD })).await.expect(StatusCode::CREATED);
+        let ben = app.import("ben@example.com").await;
+        let role = json!({ "roles": ["editor"] });
+        app.patch(&format!("/users/{ben}"), &app.admin_token(), role).await.expect(StatusCode::OK);
+        app.advance_seconds(5);
+
+        let deadline = Instant::now() + Duration::from_secs(10);
+        loop {
+            let metrics = app.get("/metrics", "").await.text;
+            let has = |line: &str| metrics.lines().any(|found| found == line);
+            if has("signet_outbox_events 1.0") {
+                assert!(has("signet_outbox_oldest_age_seconds 5.0"), "{metrics}");
+                for line in [
+                    "signet_hashing_threads 1.0",
+                    "signet_hashing_busy 0.0",
+                    "signet_hashing_queue_length 0.0",
+                    "signet_hashing_queue_capacity 7.0",
+                    r#"signet_hashing_rejections_total{reason="queue_full"} 0"#,
+                    "signet_hashing_duration_seconds_count 1",
+                ] {
+                    assert!(has(line), "no {line} in {metrics}");
+                }
+                break;
+            }
+            assert!(Instant::now() < deadline, "{metrics}");
+            actix_web::rt::time::sleep(Duration::from_millis(5)).await;
+        }
     }
 }
