@@ -1,11 +1,12 @@
 //! Where passwords are judged, hashed and verified: on threads of their own, so that nothing else waits for them.
 //!
-//! A fixed number of threads takes jobs from one bounded queue, oldest first. A full queue refuses at once, and a job
-//! that waited beyond its deadline, or whose caller has gone, costs no hash: what cannot be done in time is not begun.
-//! Jobs say what is to be done, so that a thread is free to take several and work on them side by side.
+//! A fixed number of threads takes jobs from one bounded queue, oldest first, and works on several of one cost side by
+//! side, which takes little longer than one. A full queue refuses at once, and a job that waited beyond its deadline, or
+//! whose caller has gone, costs no hash: what cannot be done in time is not begun. The threads run at the lowest priority,
+//! so that whatever else the process does comes first.
 
 use std::{
-    collections::VecDeque,
+    collections::{BTreeMap, VecDeque},
     fmt, io,
     sync::{
         Arc, Condvar, Mutex, MutexGuard, PoisonError,
@@ -16,6 +17,7 @@ use std::{
 };
 
 use anyhow::anyhow;
+use bcrypt_lanes::LANES;
 use service_kit::{
     metrics::{
         Labels, durations, gauge, number,
@@ -31,7 +33,7 @@ use service_kit::{
 use tokio::sync::oneshot;
 
 use crate::{
-    domain::password::{Password, PasswordHash, Scheme, Verdict},
+    domain::password::{Computation, NewHash, Password, PasswordHash, Scheme, Verdict, Verification},
     error::Error,
 };
 
@@ -95,7 +97,23 @@ enum Job {
 
 struct Waiting {
     job: Job,
+    cost: u32,
     expires_at: Instant,
+}
+
+/// A job of which nothing but bcrypt is left to do.
+enum Prepared {
+    Hash { hash: NewHash, answer: oneshot::Sender<Result<PasswordHash, Refusal>> },
+    Verify { password: Password, verification: Verification, answer: oneshot::Sender<Result<Verified, Error>> },
+}
+
+impl Prepared {
+    fn computation(&self) -> &Computation {
+        match self {
+            Self::Hash { hash, .. } => &hash.computation,
+            Self::Verify { verification, .. } => &verification.computation,
+        }
+    }
 }
 
 /// The jobs that wait.
@@ -134,7 +152,10 @@ impl HashingPool {
         let pool = Self { shared };
         for number in 0..threads {
             let shared = pool.shared.clone();
-            thread::Builder::new().name(format!("hashing-{number}")).spawn(move || shared.work())?;
+            thread::Builder::new().name(format!("hashing-{number}")).spawn(move || {
+                lower_priority();
+                shared.work();
+            })?;
         }
         Ok(pool)
     }
@@ -160,7 +181,11 @@ impl HashingPool {
 
     fn submit(&self, job: Job) -> Result<(), Error> {
         let expires_at = Instant::now() + self.shared.deadline;
-        if !self.shared.queue().push(Waiting { job, expires_at }) {
+        let cost = match &job {
+            Job::Verify { stored: Some(stored), .. } => stored.cost(),
+            Job::Verify { stored: None, .. } | Job::Hash { .. } => self.shared.scheme.cost(),
+        };
+        if !self.shared.queue().push(Waiting { job, cost, expires_at }) {
             return Err(overloaded());
         }
         self.shared.filled.notify_one();
@@ -232,20 +257,32 @@ impl Queue {
         room
     }
 
-    /// The oldest job that is still worth doing. Those that are late are refused on the way.
-    fn take(&mut self, now: Instant) -> Option<Job> {
-        while let Some(Waiting { job, expires_at }) = self.waiting.pop_front() {
-            if job.is_abandoned() {
+    /// The oldest job that is still worth doing, and those that can be done side by side with it. Jobs that are late are
+    /// refused on the way.
+    fn take(&mut self, now: Instant) -> Vec<Job> {
+        let mut jobs = Vec::new();
+        let mut common_cost = None;
+        let mut at = 0;
+        while let Some(Waiting { job, cost, expires_at }) = self.waiting.get(at)
+            && jobs.len() < LANES
+        {
+            let (is_late, is_abandoned) = (*expires_at <= now, job.is_abandoned());
+            if !is_late && !is_abandoned && *cost != *common_cost.get_or_insert(*cost) {
+                at += 1;
                 continue;
             }
-            if expires_at <= now {
+            let Some(Waiting { job, .. }) = self.waiting.remove(at) else { break };
+            if is_abandoned {
+                continue;
+            }
+            if is_late {
                 self.refused.deadline += 1;
                 job.refuse();
                 continue;
             }
-            return Some(job);
+            jobs.push(job);
         }
-        None
+        jobs
     }
 }
 
@@ -256,53 +293,106 @@ impl Shared {
     }
 
     fn work(&self) {
-        while let Some(job) = self.next() {
-            let began = Instant::now();
+        while let Some(jobs) = self.next() {
+            let (began, count) = (Instant::now(), jobs.len());
             self.busy.fetch_add(1, Ordering::Relaxed);
-            // A panic costs its own job, whose caller sees the answer's channel close, and not the thread.
-            let done = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| self.run(job)));
+            // A panic costs the jobs that are done together, whose callers see the answer's channel close, and not the
+            // thread.
+            let done = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| self.run(jobs)));
             self.busy.fetch_sub(1, Ordering::Relaxed);
-            self.took.observe(began.elapsed().as_secs_f64());
+            for _ in 0..count {
+                self.took.observe(began.elapsed().as_secs_f64());
+            }
             if done.is_err() {
                 log::error!("a hashing job panicked");
             }
         }
     }
 
-    /// The next job, waited for; `None` when the pool is gone.
-    fn next(&self) -> Option<Job> {
+    /// The next jobs, waited for; `None` when the pool is gone.
+    fn next(&self) -> Option<Vec<Job>> {
         let mut queue = self.queue();
         loop {
             if queue.closed {
                 return None;
             }
-            if let Some(job) = queue.take(Instant::now()) {
-                return Some(job);
+            let jobs = queue.take(Instant::now());
+            if !jobs.is_empty() {
+                return Some(jobs);
             }
             queue = self.filled.wait(queue).unwrap_or_else(PoisonError::into_inner);
         }
     }
 
-    /// Does a job. Whoever asked may have gone by the time it is done, and then its result is of no use.
-    fn run(&self, job: Job) {
+    /// Does jobs side by side. Whoever asked may have gone by the time they are done, and then the result is of no use.
+    fn run(&self, jobs: Vec<Job>) {
+        let prepared: Vec<Prepared> = jobs.into_iter().filter_map(|job| self.prepare(job)).collect();
+        let digests = compute(prepared.iter().map(Prepared::computation));
+        let mut renewals = Vec::new();
+        for (prepared, digest) in prepared.into_iter().zip(digests) {
+            match prepared {
+                Prepared::Hash { hash, answer } => drop(answer.send(Ok(hash.finish(digest)))),
+                Prepared::Verify { password, verification, answer } => match verification.judge(digest) {
+                    verdict @ Verdict::OutdatedMatch => match self.scheme.prepare_hash(&password) {
+                        Ok(hash) => renewals.push((hash, verdict, answer)),
+                        Err(cause) => drop(answer.send(Err(Error::internal(cause)))),
+                    },
+                    verdict => drop(answer.send(Ok(Verified { verdict, renewed: None }))),
+                },
+            }
+        }
+        let digests = compute(renewals.iter().map(|(hash, ..)| &hash.computation));
+        for ((hash, verdict, answer), digest) in renewals.into_iter().zip(digests) {
+            drop(answer.send(Ok(Verified { verdict, renewed: Some(hash.finish(digest)) })));
+        }
+    }
+
+    /// All of a job but bcrypt; nothing if it is answered with that.
+    fn prepare(&self, job: Job) -> Option<Prepared> {
         match job {
             Job::Hash { password, hints, answer } => {
                 let judged = password.judge(&hints).map_err(Refusal::Weak);
-                let hashed = judged.and_then(|()| {
-                    self.scheme.hash(&password).map_err(|cause| Refusal::Failed(Error::internal(cause)))
+                let hash = judged.and_then(|()| {
+                    self.scheme.prepare_hash(&password).map_err(|cause| Refusal::Failed(Error::internal(cause)))
                 });
-                let _ = answer.send(hashed);
+                match hash {
+                    Ok(hash) => Some(Prepared::Hash { hash, answer }),
+                    Err(refusal) => {
+                        drop(answer.send(Err(refusal)));
+                        None
+                    }
+                }
             }
             Job::Verify { password, stored, answer } => {
-                let verdict = self.scheme.verify(&password, stored.as_ref());
-                let renewed = match verdict {
-                    Verdict::OutdatedMatch => self.scheme.hash(&password).map(Some),
-                    _ => Ok(None),
-                };
-                let verified = renewed.map(|renewed| Verified { verdict, renewed }).map_err(Error::internal);
-                let _ = answer.send(verified);
+                let verification = self.scheme.prepare_verification(&password, stored.as_ref());
+                Some(Prepared::Verify { password, verification, answer })
             }
         }
+    }
+}
+
+/// Runs bcrypt, side by side where costs agree. The digests are in the order of the computations.
+fn compute<'a>(computations: impl Iterator<Item = &'a Computation>) -> Vec<[u8; 24]> {
+    let computations: Vec<_> = computations.collect();
+    let mut digests = vec![[0; 24]; computations.len()];
+    let mut by_cost: BTreeMap<u32, Vec<usize>> = BTreeMap::new();
+    for (at, computation) in computations.iter().enumerate() {
+        by_cost.entry(computation.cost()).or_default().push(at);
+    }
+    for (cost, places) in by_cost {
+        let inputs: Vec<_> = places.iter().map(|&at| computations[at].input()).collect();
+        for (at, digest) in places.into_iter().zip(bcrypt_lanes::bcrypt(cost, &inputs)) {
+            digests[at] = digest;
+        }
+    }
+    digests
+}
+
+/// Lets everything else on the machine come first. On Linux this holds for the calling thread alone.
+fn lower_priority() {
+    const LOWEST: i32 = 19;
+    if let Err(cause) = rustix::process::setpriority_process(None, LOWEST) {
+        log::debug!("a hashing thread keeps the priority of the others: {cause}");
     }
 }
 
@@ -341,22 +431,24 @@ mod tests {
 
     type Answer = oneshot::Receiver<Result<Verified, Error>>;
 
-    fn waiting(expires_at: Instant) -> (Waiting, Answer) {
+    fn waiting(expires_at: Instant, cost: u32) -> (Waiting, Answer) {
         let (answer, answered) = oneshot::channel();
         let password = Password::presented(Secret::from("x".to_owned())).unwrap();
-        (Waiting { job: Job::Verify { password, stored: None, answer }, expires_at }, answered)
+        (Waiting { job: Job::Verify { password, stored: None, answer }, cost, expires_at }, answered)
     }
 
     #[test]
     fn a_job_that_waited_too_long_is_refused_without_being_done() {
         let now = Instant::now();
         let mut queue = Queue::new(8);
-        let (late, mut late_answer) = waiting(now);
-        let (timely, mut timely_answer) = waiting(now + Duration::from_millis(1));
+        let (late, mut late_answer) = waiting(now, 4);
+        let (timely, mut timely_answer) = waiting(now + Duration::from_millis(1), 4);
         assert!(queue.push(late) && queue.push(timely));
-        assert!(queue.take(now).is_some() && queue.take(now).is_none());
+        assert_eq!(queue.take(now).len(), 1);
+        assert!(queue.take(now).is_empty());
         let refused = late_answer.try_recv().unwrap().unwrap_err();
         assert!(matches!(refused, Error::Kit(service_kit::Error::Overloaded { .. })));
+        assert_eq!(queue.refused.deadline, 1);
         // The one that was taken was dropped by this test, unanswered.
         assert_eq!(timely_answer.try_recv().unwrap_err(), oneshot::error::TryRecvError::Closed);
     }
@@ -365,16 +457,64 @@ mod tests {
     fn a_job_whose_caller_has_gone_is_passed_over_and_makes_room() {
         let later = Instant::now() + Duration::from_mins(1);
         let mut queue = Queue::new(2);
-        let (gone, gone_answer) = waiting(later);
-        let (kept, _kept_answer) = waiting(later);
+        let (gone, gone_answer) = waiting(later, 4);
+        let (kept, _kept_answer) = waiting(later, 4);
         assert!(queue.push(gone) && queue.push(kept));
-        let (refused, _refused_answer) = waiting(later);
+        let (refused, _refused_answer) = waiting(later, 4);
         assert!(!queue.push(refused));
         drop(gone_answer);
-        let (taken, taken_answer) = waiting(later);
+        let (taken, taken_answer) = waiting(later, 4);
         assert!(queue.push(taken));
         drop(taken_answer);
-        assert!(queue.take(Instant::now()).is_some());
-        assert!(queue.take(Instant::now()).is_none());
+        assert_eq!(queue.take(Instant::now()).len(), 1);
+        assert!(queue.take(Instant::now()).is_empty());
+    }
+
+    #[test]
+    fn jobs_of_the_oldest_one_s_cost_are_taken_together_and_the_others_keep_their_turn() {
+        let later = Instant::now() + Duration::from_mins(1);
+        let mut queue = Queue::new(64);
+        let costs = [5, 4, 5, 5, 4, 5, 5, 5, 5];
+        let _answers: Vec<_> = costs
+            .into_iter()
+            .map(|cost| {
+                let (job, answer) = waiting(later, cost);
+                assert!(queue.push(job));
+                answer
+            })
+            .collect();
+        let left = |queue: &Queue| queue.waiting.iter().map(|waiting| waiting.cost).collect::<Vec<_>>();
+        assert_eq!(queue.take(Instant::now()).len(), LANES);
+        assert_eq!(left(&queue), [4, 4, 5]);
+        assert_eq!(queue.take(Instant::now()).len(), 2);
+        assert_eq!(left(&queue), [5]);
+        assert_eq!(queue.take(Instant::now()).len(), 1);
+    }
+
+    #[tokio::test]
+    async fn what_is_done_side_by_side_comes_out_as_it_does_alone() {
+        let scheme = || Scheme::new(5, None);
+        let password = |text: &str| Password::presented(Secret::from(text.to_owned())).unwrap();
+        let pool = HashingPool::start(scheme(), 1, 64, Duration::from_mins(1)).unwrap();
+        let (mine, cheap) = (scheme().hash(&password("mine")).unwrap(), Scheme::new(4, None));
+        let cheap = cheap.hash(&password("cheap")).unwrap();
+        let verify = |text: &str, stored: Option<&PasswordHash>| pool.verify(password(text), stored.cloned());
+        let strong = "nineteen silent walruses";
+        let (right, wrong, nobody, outdated, new, weak) = tokio::join!(
+            verify("mine", Some(&mine)),
+            verify("yours", Some(&mine)),
+            verify("mine", None),
+            verify("cheap", Some(&cheap)),
+            pool.hash(password(strong), Vec::new()),
+            pool.hash(password("password"), Vec::new()),
+        );
+        assert_eq!(right.unwrap().verdict, Verdict::Match);
+        assert_eq!(wrong.unwrap().verdict, Verdict::NoMatch);
+        assert_eq!(nobody.unwrap().verdict, Verdict::NoMatch);
+        let outdated = outdated.unwrap();
+        assert_eq!(outdated.verdict, Verdict::OutdatedMatch);
+        assert!(verify("cheap", outdated.renewed.as_ref()).await.unwrap().is_match());
+        assert!(verify(strong, Some(&new.unwrap())).await.unwrap().is_match());
+        assert!(matches!(weak, Err(Refusal::Weak(_))));
     }
 }

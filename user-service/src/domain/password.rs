@@ -6,12 +6,16 @@
 
 use std::{fmt, ops::RangeInclusive, str::FromStr as _};
 
-use aws_lc_rs::hmac;
+use aws_lc_rs::{constant_time::verify_slices_are_equal, hmac};
 use base64::{
-    Engine as _,
-    engine::general_purpose::{STANDARD_NO_PAD, URL_SAFE_NO_PAD},
+    Engine as _, alphabet,
+    engine::{
+        DecodePaddingMode,
+        general_purpose::{GeneralPurpose, GeneralPurposeConfig, STANDARD_NO_PAD, URL_SAFE_NO_PAD},
+    },
 };
 use bcrypt::HashParts;
+use bcrypt_lanes::Input;
 use service_kit::{Secret, validate::Invalid};
 use zeroize::Zeroizing;
 
@@ -32,6 +36,18 @@ const JUDGED_CHARACTERS: usize = 100;
 
 /// Keys the HMAC where there is no pepper. It is no secret: it keeps the result from being of use anywhere else.
 const NO_PEPPER: &[u8] = b"signet password v1";
+
+/// bcrypt computes 24 bytes, and its strings hold these.
+const DIGEST_BYTES: usize = 23;
+
+/// The base64 of bcrypt's strings. What other implementations leave in the bits behind the last byte is of no meaning.
+const BCRYPT: GeneralPurpose = GeneralPurpose::new(
+    &alphabet::BCRYPT,
+    GeneralPurposeConfig::new()
+        .with_encode_padding(false)
+        .with_decode_padding_mode(DecodePaddingMode::RequireNone)
+        .with_decode_allow_trailing_bits(true),
+);
 
 const PREFIX: &str = "$bcrypt-hmac-sha256$v=1$";
 
@@ -160,7 +176,8 @@ impl PasswordHash {
         }
     }
 
-    fn cost(&self) -> u32 {
+    /// bcrypt's cost.
+    pub(crate) fn cost(&self) -> u32 {
         bcrypt_cost(self.bcrypt()).unwrap_or(0)
     }
 }
@@ -207,8 +224,6 @@ pub(crate) struct Scheme {
     cost: u32,
     no_pepper: hmac::Key,
     pepper: Option<Pepper>,
-    /// Nobody's hash, of the present cost: a log-in as nobody is held against it.
-    nobody: String,
 }
 
 /// How a password compares with a stored hash.
@@ -224,61 +239,150 @@ pub(crate) enum Verdict {
     OtherPepper,
 }
 
-/// bcrypt did not hash, for want of randomness.
+/// There was no randomness for a salt.
 #[derive(Debug, thiserror::Error)]
-#[error("the password could not be hashed")]
-pub(crate) struct HashingFailed(#[source] bcrypt::BcryptError);
+#[error("the password could not be hashed: there is no randomness")]
+pub(crate) struct NoRandomness;
+
+/// A run of bcrypt that is still to be made. All that takes time is in here, so that several of one cost can be made side
+/// by side.
+pub(crate) struct Computation {
+    key: Zeroizing<Vec<u8>>,
+    salt: [u8; 16],
+    cost: u32,
+}
+
+impl Computation {
+    fn new(secret: &str, salt: [u8; 16], cost: u32) -> Self {
+        // bcrypt's key ends with a NUL, and what goes beyond 72 bytes is cut: hashes made elsewhere rely on it.
+        let length = (secret.len() + 1).min(72);
+        let mut key = Zeroizing::new(Vec::with_capacity(72));
+        key.extend(secret.bytes().chain([0]).take(length));
+        Self { key, salt, cost }
+    }
+
+    /// The cost.
+    pub(crate) fn cost(&self) -> u32 {
+        self.cost
+    }
+
+    /// What bcrypt is given.
+    pub(crate) fn input(&self) -> Input<'_> {
+        Input { salt: self.salt, password: &self.key }
+    }
+
+    fn run(&self) -> [u8; 24] {
+        bcrypt::bcrypt(self.cost, self.salt, &self.key)
+    }
+}
+
+/// A new hash that is still to be computed.
+pub(crate) struct NewHash {
+    /// What to compute.
+    pub(crate) computation: Computation,
+    pepper_id: Option<String>,
+}
+
+impl NewHash {
+    /// The hash, given what was computed.
+    pub(crate) fn finish(self, digest: [u8; 24]) -> PasswordHash {
+        let Computation { salt, cost, .. } = self.computation;
+        let (salt, digest) = (BCRYPT.encode(salt), BCRYPT.encode(&digest[..DIGEST_BYTES]));
+        let pepper_id = self.pepper_id;
+        let text = format!("{PREFIX}{}$2b${cost:02}${salt}{digest}", pepper_id.as_deref().unwrap_or("-"));
+        PasswordHash { text, form: Form::Keyed { pepper_id } }
+    }
+}
+
+/// A comparison with a stored hash that is still to be computed.
+pub(crate) struct Verification {
+    /// What to compute.
+    pub(crate) computation: Computation,
+    expected: [u8; DIGEST_BYTES],
+    matched: Verdict,
+    otherwise: Verdict,
+}
+
+impl Verification {
+    /// How the password compares, given what was computed.
+    pub(crate) fn judge(&self, digest: [u8; 24]) -> Verdict {
+        let is_match = verify_slices_are_equal(&digest[..DIGEST_BYTES], &self.expected).is_ok();
+        if is_match { self.matched } else { self.otherwise }
+    }
+}
 
 impl Scheme {
     /// bcrypt of this cost, under this pepper.
     pub(crate) fn new(cost: u32, pepper: Option<&Secret>) -> Self {
-        Self {
-            cost,
-            no_pepper: hmac::Key::new(hmac::HMAC_SHA256, NO_PEPPER),
-            pepper: pepper.map(Pepper::new),
-            nobody: format!("$2b${cost:02}${}{}", ".".repeat(22), ".".repeat(31)),
-        }
+        Self { cost, no_pepper: hmac::Key::new(hmac::HMAC_SHA256, NO_PEPPER), pepper: pepper.map(Pepper::new) }
     }
 
-    /// Hashes a password; takes as long as the cost makes it.
-    pub(crate) fn hash(&self, password: &Password) -> Result<PasswordHash, HashingFailed> {
+    /// The cost of new hashes, and of a comparison with nobody's.
+    pub(crate) fn cost(&self) -> u32 {
+        self.cost
+    }
+
+    /// Prepares a new hash.
+    pub(crate) fn prepare_hash(&self, password: &Password) -> Result<NewHash, NoRandomness> {
         let (key, pepper_id) = match &self.pepper {
             Some(pepper) => (&pepper.key, Some(pepper.id.clone())),
             None => (&self.no_pepper, None),
         };
-        let bcrypt = bcrypt::non_truncating_hash(keyed(key, password).as_str(), self.cost).map_err(HashingFailed)?;
-        let text = format!("{PREFIX}{}{bcrypt}", pepper_id.as_deref().unwrap_or("-"));
-        Ok(PasswordHash { text, form: Form::Keyed { pepper_id } })
+        let mut salt = [0; 16];
+        aws_lc_rs::rand::fill(&mut salt).map_err(|_| NoRandomness)?;
+        Ok(NewHash { computation: Computation::new(&keyed(key, password), salt, self.cost), pepper_id })
     }
 
-    /// Holds a password against a stored hash, or against nobody's, which takes as long and never matches.
-    pub(crate) fn verify(&self, password: &Password, stored: Option<&PasswordHash>) -> Verdict {
+    /// Hashes a password; takes as long as the cost makes it.
+    pub(crate) fn hash(&self, password: &Password) -> Result<PasswordHash, NoRandomness> {
+        let hash = self.prepare_hash(password)?;
+        let digest = hash.computation.run();
+        Ok(hash.finish(digest))
+    }
+
+    /// Prepares the comparison of a password with a stored hash, or with nobody's, which takes as long and never matches.
+    pub(crate) fn prepare_verification(&self, password: &Password, stored: Option<&PasswordHash>) -> Verification {
         let Some(stored) = stored else {
-            return self.refuse_slowly(password, Verdict::NoMatch);
+            return self.slow_refusal(password, Verdict::NoMatch);
         };
-        let (matches, present_form) = match (&stored.form, &self.pepper) {
-            (Form::Bare, _) => (bcrypt::verify(password.0.expose(), stored.bcrypt()), false),
-            (Form::Keyed { pepper_id: None }, pepper) => {
-                (bcrypt::verify(keyed(&self.no_pepper, password).as_str(), stored.bcrypt()), pepper.is_none())
-            }
+        let (secret, present_form) = match (&stored.form, &self.pepper) {
+            (Form::Bare, _) => (Zeroizing::new(password.0.expose().to_owned()), false),
+            (Form::Keyed { pepper_id: None }, pepper) => (keyed(&self.no_pepper, password), pepper.is_none()),
             (Form::Keyed { pepper_id: Some(id) }, Some(pepper)) if pepper.id == *id => {
-                (bcrypt::verify(keyed(&pepper.key, password).as_str(), stored.bcrypt()), true)
+                (keyed(&pepper.key, password), true)
             }
-            (Form::Keyed { pepper_id: Some(_) }, _) => return self.refuse_slowly(password, Verdict::OtherPepper),
+            (Form::Keyed { pepper_id: Some(_) }, _) => return self.slow_refusal(password, Verdict::OtherPepper),
         };
-        // A hash that was parsed is well-formed, so bcrypt has nothing to object to.
-        match matches.unwrap_or(false) {
-            false => Verdict::NoMatch,
-            true if present_form && stored.cost() >= self.cost => Verdict::Match,
-            true => Verdict::OutdatedMatch,
+        // A hash that was parsed is well-formed.
+        let Some((cost, salt, expected)) = bcrypt_parts(stored.bcrypt()) else {
+            return self.slow_refusal(password, Verdict::NoMatch);
+        };
+        let is_present = present_form && cost >= self.cost;
+        Verification {
+            computation: Computation::new(&secret, salt, cost),
+            expected,
+            matched: if is_present { Verdict::Match } else { Verdict::OutdatedMatch },
+            otherwise: Verdict::NoMatch,
         }
     }
 
-    fn refuse_slowly(&self, password: &Password, verdict: Verdict) -> Verdict {
-        // The answer is of no interest, the time it takes is.
-        let _ = std::hint::black_box(bcrypt::verify(keyed(&self.no_pepper, password).as_str(), &self.nobody));
-        verdict
+    /// The answer is of no interest, the time it takes is.
+    fn slow_refusal(&self, password: &Password, verdict: Verdict) -> Verification {
+        Verification {
+            computation: Computation::new(&keyed(&self.no_pepper, password), [0; 16], self.cost),
+            expected: [0; DIGEST_BYTES],
+            matched: verdict,
+            otherwise: verdict,
+        }
     }
+}
+
+/// Cost, salt and digest of a well-formed bcrypt string.
+fn bcrypt_parts(text: &str) -> Option<(u32, [u8; 16], [u8; DIGEST_BYTES])> {
+    let cost = bcrypt_cost(text)?;
+    let salt = BCRYPT.decode(text.get(7..29)?).ok()?.try_into().ok()?;
+    let digest = BCRYPT.decode(text.get(29..)?).ok()?.try_into().ok()?;
+    Some((cost, salt, digest))
 }
 
 fn keyed(key: &hmac::Key, password: &Password) -> Zeroizing<String> {
@@ -295,6 +399,13 @@ mod tests {
 
     fn password(text: &str) -> Password {
         Password::presented(Secret::from(text.to_owned())).unwrap()
+    }
+
+    impl Scheme {
+        fn verify(&self, password: &Password, stored: Option<&PasswordHash>) -> Verdict {
+            let verification = self.prepare_verification(password, stored);
+            verification.judge(verification.computation.run())
+        }
     }
 
     fn scheme(pepper: Option<&str>) -> Scheme {
@@ -334,9 +445,31 @@ mod tests {
     }
 
     #[test]
-    fn a_nobody_hash_is_one_that_bcrypt_really_computes() {
-        assert!(bcrypt::verify("x", &scheme(None).nobody).is_ok());
-        assert!(bcrypt::verify("x", &Scheme::new(16, None).nobody.replace("$16$", "$04$")).is_ok());
+    fn nobody_s_password_costs_as_much_as_anybody_s_and_never_matches() {
+        let hash = scheme(None).hash(&password("x")).unwrap();
+        let somebody = scheme(None).prepare_verification(&password("x"), Some(&hash));
+        let nobody = scheme(None).prepare_verification(&password("x"), None);
+        assert_eq!(nobody.computation.cost(), somebody.computation.cost());
+        assert_eq!(nobody.computation.input().password.len(), somebody.computation.input().password.len());
+        for digest in [[0; 24], [1; 24]] {
+            assert_eq!(nobody.judge(digest), Verdict::NoMatch);
+        }
+    }
+
+    #[test]
+    fn the_bcrypt_crate_agrees_on_hashes_of_either_making() {
+        for text in ["x", "correct horse", &"long".repeat(40), "pässwörd"] {
+            // Ours is bcrypt of what the HMAC gives.
+            let ours = scheme(None).hash(&password(text)).unwrap();
+            let secret = keyed(&scheme(None).no_pepper, &password(text));
+            assert!(bcrypt::verify(secret.as_str(), ours.bcrypt()).unwrap());
+            for version in [bcrypt::Version::TwoA, bcrypt::Version::TwoB, bcrypt::Version::TwoY] {
+                let theirs = bcrypt::hash_with_salt(text, 4, [7; 16]).unwrap().format_for_version(version);
+                let theirs = PasswordHash::import(&theirs).unwrap();
+                assert_eq!(scheme(None).verify(&password(text), Some(&theirs)), Verdict::OutdatedMatch);
+                assert_eq!(scheme(None).verify(&password("another"), Some(&theirs)), Verdict::NoMatch);
+            }
+        }
     }
 
     #[test]
