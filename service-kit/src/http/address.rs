@@ -24,17 +24,16 @@ impl TrustedProxies {
     }
 
     /// The caller's address: the connection's own, unless that is a trusted proxy; then the rightmost address that the
-    /// proxies name and that is not a trusted proxy itself. `Forwarded` (RFC 7239) counts before `X-Forwarded-For`.
+    /// proxies name and that is not a trusted proxy itself. `Forwarded` (RFC 7239) counts only where there is no
+    /// `X-Forwarded-For`: that is the one which nearly every proxy writes, and then it hands on a client's own `Forwarded`.
     pub fn client_address(&self, peer: IpAddr, headers: &HeaderMap) -> IpAddr {
         let mut client = peer.to_canonical();
         if !self.trusts(client) {
             return client;
         }
-        let forwarded = list(headers, &HeaderName::from_static("forwarded"));
-        let hops: Vec<Option<IpAddr>> = if forwarded.is_empty() {
-            list(headers, &HeaderName::from_static("x-forwarded-for")).iter().map(|hop| parse(hop)).collect()
-        } else {
-            forwarded
+        let hops = list(headers, &HeaderName::from_static("x-forwarded-for"));
+        let hops: Vec<Option<IpAddr>> = if hops.is_empty() {
+            list(headers, &HeaderName::from_static("forwarded"))
                 .iter()
                 .map(|element| {
                     element
@@ -44,6 +43,8 @@ impl TrustedProxies {
                         .and_then(|(_, node)| parse(node))
                 })
                 .collect()
+        } else {
+            hops.iter().map(|hop| parse(hop)).collect()
         };
         for hop in hops.into_iter().rev() {
             // An element that no proxy of ours would write ends the chain: what is left of it proves nothing.
@@ -113,6 +114,15 @@ mod tests {
         assert_eq!(client("192.0.2.9", "x-forwarded-for", "198.51.100.1"), "192.0.2.9");
         assert_eq!(client("10.0.0.1", "x-forwarded-for", "198.51.100.1"), "198.51.100.1");
         assert_eq!(client("::ffff:10.0.0.1", "x-forwarded-for", "198.51.100.1"), "198.51.100.1");
+    }
+
+    #[test]
+    fn a_client_s_own_forwarded_does_not_count_beside_what_the_proxy_writes() {
+        let proxies = TrustedProxies(vec!["10.0.0.0/8".parse().unwrap()]);
+        let mut headers = HeaderMap::new();
+        headers.insert(HeaderName::from_static("forwarded"), "for=203.0.113.66".parse().unwrap());
+        headers.insert(HeaderName::from_static("x-forwarded-for"), "198.51.100.1".parse().unwrap());
+        assert_eq!(proxies.client_address("10.0.0.1".parse().unwrap(), &headers).to_string(), "198.51.100.1");
     }
 
     #[test]
