@@ -8,7 +8,7 @@ use service_kit::{
     config::Configuration as _,
     db::Database,
     health::{self, Readiness},
-    http::Endpoint,
+    http::{Endpoint, Endpoints},
     keys::Keys,
     metrics::{self, Metrics},
     peer::Peer,
@@ -24,9 +24,9 @@ use crate::{
     issue::Issuer,
     outcomes::Outcomes,
     routes::{
-        account, clients, events, introspect, keys,
+        account, clients, console, events, introspect, keys,
         metadata::{self, Metadata},
-        revocations, revoke, sessions, token,
+        openapi, reference, revocations, revoke, sessions, token,
     },
     storage::{ClientStore, MIGRATIONS, RevocationStore, SessionStore},
     users::Users,
@@ -52,6 +52,34 @@ pub(crate) struct State {
     pub(crate) metadata: Metadata,
     pub(crate) outcomes: Outcomes,
     pub(crate) clock: Clock,
+}
+
+/// What clients may call.
+fn endpoints() -> Endpoints {
+    Endpoints::under("/auth")
+        .service(Endpoint::new("/register").post(account::register))
+        .service(Endpoint::new("/login").post(account::login))
+        .service(Endpoint::new("/token").post(token::token))
+        .service(Endpoint::new("/introspect").post(introspect::introspect))
+        .service(Endpoint::new("/revoke").post(revoke::revoke))
+        .service(Endpoint::new("/logout").post(sessions::log_out))
+        .service(Endpoint::new("/me").get(account::me).post(account::me))
+        .service(Endpoint::new("/verify").get(account::verify))
+        .service(Endpoint::new("/sessions").get(sessions::list))
+        .service(Endpoint::new("/sessions/{id}").delete(sessions::end))
+        .service(Endpoint::new("/openapi.json").get(openapi::openapi))
+}
+
+/// What clients may find out by themselves.
+fn well_known() -> Endpoints {
+    Endpoints::under("/.well-known")
+        .service(Endpoint::new("/oauth-authorization-server").get(metadata::authorization_server))
+        .service(Endpoint::new("/jwks.json").get(metadata::jwks))
+}
+
+/// The routes of [`App::public_routes`] but for its pages, such as `DELETE /auth/sessions/{id}`.
+pub fn public_routes() -> Vec<String> {
+    [endpoints().routes(), well_known().routes()].concat()
 }
 
 /// The wired service, not yet listening.
@@ -125,30 +153,23 @@ impl App {
     pub fn public_routes(&self) -> impl Fn(&mut web::ServiceConfig) + Clone + Send + 'static {
         let app = self.clone();
         move |config| {
-            let scope = web::scope("/auth")
-                .app_data(app.state.clone())
-                .app_data(app.metrics.clone())
-                .service(Endpoint::new("/register").post(account::register))
-                .service(Endpoint::new("/login").post(account::login))
-                .service(Endpoint::new("/token").post(token::token))
-                .service(Endpoint::new("/introspect").post(introspect::introspect))
-                .service(Endpoint::new("/revoke").post(revoke::revoke))
-                .service(Endpoint::new("/logout").post(sessions::log_out))
-                .service(Endpoint::new("/me").get(account::me).post(account::me))
-                .service(Endpoint::new("/verify").get(account::verify))
-                .service(Endpoint::new("/sessions").get(sessions::list))
-                .service(Endpoint::new("/sessions/{id}").delete(sessions::end));
+            let scope = endpoints().into_scope().app_data(app.state.clone()).app_data(app.metrics.clone());
+            let mut well_known = well_known().into_scope().app_data(app.state.clone()).app_data(app.metrics.clone());
             // An issuer with a path has its metadata at the well-known address with that path behind it (RFC 8414, 3.1).
-            let with_path = format!("/oauth-authorization-server{}", app.issuer_path);
-            let mut well_known = web::scope("/.well-known")
-                .app_data(app.state.clone())
-                .app_data(app.metrics.clone())
-                .service(Endpoint::new("/oauth-authorization-server").get(metadata::authorization_server))
-                .service(Endpoint::new("/jwks.json").get(metadata::jwks));
             if !app.issuer_path.is_empty() {
+                let with_path = format!("/oauth-authorization-server{}", app.issuer_path);
                 well_known = well_known.service(Endpoint::new(&with_path).get(metadata::authorization_server));
             }
-            config.service(app.tokens.guard(scope)).service(well_known);
+            let page = web::scope("/console")
+                .app_data(app.metrics.clone())
+                .service(Endpoint::new("/{version}/{file:.+}").get(console::file));
+            config
+                .service(app.tokens.guard(scope))
+                .service(well_known)
+                .service(Endpoint::new("/").get(console::index))
+                .service(Endpoint::new("/docs").get(reference::index))
+                .service(Endpoint::new("/docs/{file:.+}").get(reference::file))
+                .service(page);
         }
     }
 

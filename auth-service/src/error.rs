@@ -30,6 +30,39 @@ pub(crate) const REGISTRATION: &[Code] = &[EMAIL_TAKEN, USERNAME_TAKEN, VALIDATI
 /// What user-service may answer a log-in with that is the client's to see.
 pub(crate) const LOGIN: &[Code] = &[INVALID_CREDENTIALS, ACCOUNT_DISABLED, VALIDATION_FAILED, OVERLOADED];
 
+/// The errors of the OAuth endpoints, with their statuses: those of RFC 6749, 5.2, and what others are called there.
+pub(crate) mod oauth {
+    use super::{Code, StatusCode};
+
+    pub(crate) const INVALID_REQUEST: Code =
+        Code::new(StatusCode::BAD_REQUEST, "invalid_request", "A parameter is missing, repeated or malformed");
+    pub(crate) const INVALID_GRANT: Code =
+        Code::new(StatusCode::BAD_REQUEST, "invalid_grant", "The credentials or the refresh token are not taken");
+    pub(crate) const INVALID_SCOPE: Code =
+        Code::new(StatusCode::BAD_REQUEST, "invalid_scope", "The scope is malformed, or more than may be granted");
+    pub(crate) const UNSUPPORTED_GRANT_TYPE: Code =
+        Code::new(StatusCode::BAD_REQUEST, "unsupported_grant_type", "The grant type is not one that this server has");
+    pub(crate) const UNAUTHORIZED_CLIENT: Code =
+        Code::new(StatusCode::BAD_REQUEST, "unauthorized_client", "The token was issued to another client");
+    pub(crate) const INVALID_CLIENT: Code =
+        Code::new(StatusCode::UNAUTHORIZED, "invalid_client", "The client has not proved who it is");
+    pub(crate) const INVALID_TOKEN: Code =
+        Code::new(StatusCode::UNAUTHORIZED, "invalid_token", "The access token of the caller is not taken");
+    pub(crate) const INSUFFICIENT_SCOPE: Code =
+        Code::new(StatusCode::FORBIDDEN, "insufficient_scope", "The access token of the caller does not allow this");
+    pub(crate) const BODY_TOO_LARGE: Code =
+        Code::new(StatusCode::PAYLOAD_TOO_LARGE, INVALID_REQUEST.name, "The body is too large");
+    pub(crate) const OTHER_MEDIA_TYPE: Code =
+        Code::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, INVALID_REQUEST.name, "The body is of another media type");
+    pub(crate) const SERVER_ERROR: Code =
+        Code::new(StatusCode::INTERNAL_SERVER_ERROR, "server_error", "A fault of the server");
+    pub(crate) const TEMPORARILY_UNAVAILABLE: Code = Code::new(
+        StatusCode::SERVICE_UNAVAILABLE,
+        "temporarily_unavailable",
+        "There is too much to do, or something is away",
+    );
+}
+
 /// A failure at an OAuth endpoint (RFC 6749, 5.2).
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum OAuthError {
@@ -88,16 +121,16 @@ impl ResponseError for OAuthError {
         response.insert_header((header::CACHE_CONTROL, "no-store"));
         let mut description = self.to_string();
         let name = match self {
-            Self::InvalidRequest(_) => "invalid_request",
-            Self::InvalidGrant(_) => "invalid_grant",
+            Self::InvalidRequest(_) => oauth::INVALID_REQUEST.name,
+            Self::InvalidGrant(_) => oauth::INVALID_GRANT.name,
             Self::InvalidClient => {
                 // Every 401 names a scheme (RFC 9110, 15.5.2), and this one is the scheme for clients.
                 response.insert_header((header::WWW_AUTHENTICATE, format!("Basic realm=\"{NAME}\"")));
-                "invalid_client"
+                oauth::INVALID_CLIENT.name
             }
-            Self::UnauthorizedClient(_) => "unauthorized_client",
-            Self::UnsupportedGrantType => "unsupported_grant_type",
-            Self::InvalidScope => "invalid_scope",
+            Self::UnauthorizedClient(_) => oauth::UNAUTHORIZED_CLIENT.name,
+            Self::UnsupportedGrantType => oauth::UNSUPPORTED_GRANT_TYPE.name,
+            Self::InvalidScope => oauth::INVALID_SCOPE.name,
             Self::Other(error) => {
                 let problem = service_kit::problem::respond(error);
                 for name in [header::RETRY_AFTER, header::WWW_AUTHENTICATE] {
@@ -108,15 +141,15 @@ impl ResponseError for OAuthError {
                 description = error.detail();
                 match (error, status) {
                     // The names of RFC 6750, 3.1.
-                    (Error::Token(_), StatusCode::UNAUTHORIZED) => "invalid_token",
-                    (Error::Token(_), StatusCode::FORBIDDEN) => "insufficient_scope",
+                    (Error::Token(_), StatusCode::UNAUTHORIZED) => oauth::INVALID_TOKEN.name,
+                    (Error::Token(_), StatusCode::FORBIDDEN) => oauth::INSUFFICIENT_SCOPE.name,
                     // The names of RFC 6749, 4.1.2.1.
                     (_, StatusCode::INTERNAL_SERVER_ERROR) => {
                         "Something went wrong on our side.".clone_into(&mut description);
-                        "server_error"
+                        oauth::SERVER_ERROR.name
                     }
-                    (_, StatusCode::SERVICE_UNAVAILABLE) => "temporarily_unavailable",
-                    _ => "invalid_request",
+                    (_, StatusCode::SERVICE_UNAVAILABLE) => oauth::TEMPORARILY_UNAVAILABLE.name,
+                    _ => oauth::INVALID_REQUEST.name,
                 }
             }
         };

@@ -4,6 +4,7 @@ use serde::Serialize;
 use serde_json::value::RawValue;
 use service_kit::{Clock, Error, Timestamp};
 use shared_claims::{Claims, Signer};
+use utoipa::ToSchema;
 use uuid::Uuid;
 
 use crate::domain::{Client, RefreshKeys, RefreshToken, RoleScopes, ScopeSet, Session, SessionId, Subject};
@@ -49,13 +50,16 @@ impl<'a> Grant<'a> {
 }
 
 /// The answer that carries tokens (RFC 6749, 5.1), with the user at a registration or a log-in.
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
 pub(crate) struct TokenResponse {
+    #[schema(value_type = Option<crate::routes::openapi::users::User>, nullable = false)]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) user: Option<Box<RawValue>>,
     pub(crate) access_token: String,
     pub(crate) token_type: &'static str,
+    /// Seconds.
     pub(crate) expires_in: u32,
+    #[schema(nullable = false)]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) refresh_token: Option<String>,
     pub(crate) scope: String,

@@ -14,5 +14,6 @@ mod routes;
 pub mod storage;
 mod users;
 
-pub use app::{App, build};
+pub use app::{App, build, public_routes};
 pub use config::Config;
+pub use routes::openapi::document as openapi;

@@ -4,35 +4,44 @@ use reqwest::Method;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 use service_kit::{Error, peer::Peer};
+use utoipa::ToSchema;
 
 use crate::{
     domain::Subject,
     error::{LOGIN, REGISTRATION},
+    routes::openapi::users as shown,
 };
 
 /// A registration, as the client wrote it: user-service judges it.
-#[derive(Debug, Default, Deserialize, Serialize)]
+#[derive(Debug, Default, Deserialize, Serialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Registration {
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = shown::Email, required)]
     email: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = shown::NewPassword, required)]
     password: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<shown::Username>)]
     username: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<shown::Name>)]
     name: Option<String>,
 }
 
 /// A user's name and password, as the client wrote them.
-#[derive(Debug, Default, Deserialize, Serialize)]
+#[derive(Debug, Default, Deserialize, Serialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Credentials {
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<shown::PresentedName>)]
     pub(crate) email: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<shown::PresentedName>)]
     pub(crate) username: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = shown::PresentedPassword, required)]
     pub(crate) password: Option<String>,
 }
 

@@ -16,9 +16,9 @@ mod pi;
 
 use zeroize::Zeroize as _;
 
-/// How many hashes are worked on side by side: one more gains little and no longer fits into the nearest cache with the
-/// others.
-pub const LANES: usize = 6;
+/// How many hashes are worked on side by side. With more of them a processor runs out of registers for what they have in
+/// hand, and gains nothing.
+pub const LANES: usize = 4;
 
 /// One password, as bcrypt takes it.
 #[derive(Clone, Copy)]
@@ -45,8 +45,6 @@ pub fn bcrypt(cost: u32, inputs: &[Input<'_>]) -> Vec<[u8; 24]> {
             &[a, b] => digests.extend(side_by_side(cost, [a, b])),
             &[a, b, c] => digests.extend(side_by_side(cost, [a, b, c])),
             &[a, b, c, d] => digests.extend(side_by_side(cost, [a, b, c, d])),
-            &[a, b, c, d, e] => digests.extend(side_by_side(cost, [a, b, c, d, e])),
-            &[a, b, c, d, e, f] => digests.extend(side_by_side(cost, [a, b, c, d, e, f])),
             _ => unreachable!("chunks of LANES have 1 to LANES inputs"),
         }
     }
@@ -56,7 +54,8 @@ pub fn bcrypt(cost: u32, inputs: &[Input<'_>]) -> Vec<[u8; 24]> {
 fn side_by_side<const N: usize>(cost: u32, inputs: [Input<'_>; N]) -> [[u8; 24]; N] {
     let mut keys = inputs.map(|input| cycle(input.password));
     let mut salts = inputs.map(|input| cycle(&input.salt));
-    let mut lanes = Lanes::<N>::new();
+    // 16 KiB with four lanes, which are too much for some stacks.
+    let mut lanes = Box::new(Lanes::<N>::new());
     lanes.expand_salted(&keys, &salts);
     for _ in 0..1_u32 << cost {
         lanes.expand(&keys);
@@ -67,94 +66,114 @@ fn side_by_side<const N: usize>(cost: u32, inputs: [Input<'_>; N]) -> [[u8; 24];
     lanes.digest()
 }
 
+/// Two words, the first of them in the low half: the halves of a block, or two neighbours in the P-array. In one register,
+/// four lanes leave room for what is done with them.
+type Pair = u64;
+
+const fn pair(first: u32, second: u32) -> Pair {
+    first as u64 | (second as u64) << 32
+}
+
+#[allow(clippy::cast_possible_truncation, reason = "it is a half that is wanted")]
+const fn first(pair: Pair) -> u32 {
+    pair as u32
+}
+
+#[allow(clippy::cast_possible_truncation, reason = "it is a half that is wanted")]
+const fn second(pair: Pair) -> u32 {
+    (pair >> 32) as u32
+}
+
 /// The bytes over and over, as the 18 words that are mixed into the P-array.
-fn cycle(bytes: &[u8]) -> [u32; 18] {
+fn cycle(bytes: &[u8]) -> [Pair; 9] {
     let mut bytes = bytes.iter().copied().cycle();
-    std::array::from_fn(|_| (0..4).fold(0, |word, _| word << 8 | u32::from(bytes.next().unwrap_or_default())))
+    let mut word = || (0..4).fold(0, |word, _| word << 8 | u32::from(bytes.next().unwrap_or_default()));
+    std::array::from_fn(|_| {
+        let first = word();
+        pair(first, word())
+    })
 }
 
 /// The states of several instances of Blowfish.
 struct Lanes<const N: usize> {
-    p: [[u32; 18]; N],
-    s: Box<[[[u32; 256]; 4]; N]>,
+    p: [[Pair; 9]; N],
+    s: [[[u32; 256]; 4]; N],
 }
 
-/// The two halves of a block, for each lane.
-type Halves<const N: usize> = ([u32; N], [u32; N]);
-
+#[allow(clippy::needless_range_loop, reason = "a lane is a place in several arrays at once")]
 impl<const N: usize> Lanes<N> {
     fn new() -> Self {
-        Self { p: [pi::P; N], s: Box::new([pi::S; N]) }
+        let p = std::array::from_fn(|at| pair(pi::P[2 * at], pi::P[2 * at + 1]));
+        Self { p: [p; N], s: [pi::S; N] }
     }
 
     /// `ExpandKey` with a salt (Provos and Mazières, "A Future-Adaptable Password Scheme", 1999, section 4).
-    fn expand_salted(&mut self, keys: &[[u32; 18]; N], salts: &[[u32; 18]; N]) {
+    fn expand_salted(&mut self, keys: &[[Pair; 9]; N], salts: &[[Pair; 9]; N]) {
         self.mix(keys);
-        // 18 words of the P-array leave the cycle of the salt's four words half way.
+        // The salt has two pairs. The P-array takes nine, so the S-boxes begin with the second one.
         let mut at = 0;
-        self.refill(|halves| {
+        self.refill(|blocks| {
             for lane in 0..N {
-                halves.0[lane] ^= salts[lane][at];
-                halves.1[lane] ^= salts[lane][at + 1];
+                blocks[lane] ^= salts[lane][at];
             }
-            at = (at + 2) % 4;
+            at = 1 - at;
         });
     }
 
     /// `ExpandKey` with the salt zero.
-    fn expand(&mut self, keys: &[[u32; 18]; N]) {
+    fn expand(&mut self, keys: &[[Pair; 9]; N]) {
         self.mix(keys);
         self.refill(|_| {});
     }
 
-    fn mix(&mut self, keys: &[[u32; 18]; N]) {
+    fn mix(&mut self, keys: &[[Pair; 9]; N]) {
         for (p, key) in self.p.iter_mut().zip(keys) {
-            for (word, key) in p.iter_mut().zip(key) {
-                *word ^= key;
+            for (pair, key) in p.iter_mut().zip(key) {
+                *pair ^= key;
             }
         }
     }
 
-    /// Puts a chain of encipherments in the place of the P-array and the S-boxes, each after `before` has had the block.
-    fn refill(&mut self, mut before: impl FnMut(&mut Halves<N>)) {
-        let mut halves = ([0; N], [0; N]);
-        for at in (0..18).step_by(2) {
-            before(&mut halves);
-            self.encipher(&mut halves);
+    /// Puts a chain of encipherments in the place of the P-array and the S-boxes, each after `before` has had the blocks.
+    fn refill(&mut self, mut before: impl FnMut(&mut [Pair; N])) {
+        let mut blocks = [0; N];
+        for at in 0..9 {
+            before(&mut blocks);
+            self.encipher(&mut blocks);
             for lane in 0..N {
-                self.p[lane][at] = halves.0[lane];
-                self.p[lane][at + 1] = halves.1[lane];
+                self.p[lane][at] = blocks[lane];
             }
         }
         for number in 0..4 {
             for at in (0..256).step_by(2) {
-                before(&mut halves);
-                self.encipher(&mut halves);
+                before(&mut blocks);
+                self.encipher(&mut blocks);
                 for lane in 0..N {
-                    self.s[lane][number][at] = halves.0[lane];
-                    self.s[lane][number][at + 1] = halves.1[lane];
+                    self.s[lane][number][at] = first(blocks[lane]);
+                    self.s[lane][number][at + 1] = second(blocks[lane]);
                 }
             }
         }
     }
 
     /// One block for each lane, round by round: while one lane's look-ups are under way, the others' are as well.
-    #[inline(always)]
-    fn encipher(&self, (left, right): &mut Halves<N>) {
-        for round in (0..16).step_by(2) {
+    ///
+    /// Blowfish mixes a word of the P-array into a half before it mangles that half. Nothing reads the other half until
+    /// then, so two words are mixed in at once.
+    #[inline]
+    fn encipher(&self, blocks: &mut [Pair; N]) {
+        for two_rounds in 0..8 {
             for lane in 0..N {
-                left[lane] ^= self.p[lane][round];
-                right[lane] ^= mangle(&self.s[lane], left[lane]);
+                let block = blocks[lane] ^ self.p[lane][two_rounds];
+                blocks[lane] = block.rotate_right(32) ^ u64::from(mangle(&self.s[lane], first(block)));
             }
             for lane in 0..N {
-                right[lane] ^= self.p[lane][round + 1];
-                left[lane] ^= mangle(&self.s[lane], right[lane]);
+                let block = blocks[lane];
+                blocks[lane] = block.rotate_right(32) ^ u64::from(mangle(&self.s[lane], first(block)));
             }
         }
         for lane in 0..N {
-            let last = left[lane] ^ self.p[lane][16];
-            left[lane] = right[lane] ^ self.p[lane][17];
-            right[lane] = last;
+            blocks[lane] = (blocks[lane] ^ self.p[lane][8]).rotate_right(32);
         }
     }
 
@@ -163,13 +182,13 @@ impl<const N: usize> Lanes<N> {
         let mut digests = [[0; 24]; N];
         for (number, block) in text.chunks_exact(8).enumerate() {
             let word = |at: usize| u32::from_be_bytes([block[at], block[at + 1], block[at + 2], block[at + 3]]);
-            let mut halves = ([word(0); N], [word(4); N]);
+            let mut blocks = [pair(word(0), word(4)); N];
             for _ in 0..64 {
-                self.encipher(&mut halves);
+                self.encipher(&mut blocks);
             }
-            for (lane, digest) in digests.iter_mut().enumerate() {
-                digest[number * 8..][..4].copy_from_slice(&halves.0[lane].to_be_bytes());
-                digest[number * 8 + 4..][..4].copy_from_slice(&halves.1[lane].to_be_bytes());
+            for (digest, block) in digests.iter_mut().zip(blocks) {
+                digest[number * 8..][..4].copy_from_slice(&first(block).to_be_bytes());
+                digest[number * 8 + 4..][..4].copy_from_slice(&second(block).to_be_bytes());
             }
         }
         digests
@@ -186,8 +205,9 @@ impl<const N: usize> Drop for Lanes<N> {
 }
 
 /// Blowfish's function F.
-#[inline(always)]
+#[inline]
 fn mangle(s: &[[u32; 256]; 4], word: u32) -> u32 {
-    let [a, b, c, d] = word.to_be_bytes().map(usize::from);
-    (s[0][a].wrapping_add(s[1][b]) ^ s[2][c]).wrapping_add(s[3][d])
+    let high = word >> 16;
+    let byte = |word: u32| (word & 0xff) as usize;
+    (s[0][byte(high >> 8)].wrapping_add(s[1][byte(high)]) ^ s[2][byte(word >> 8)]).wrapping_add(s[3][byte(word)])
 }

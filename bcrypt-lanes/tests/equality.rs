@@ -19,10 +19,13 @@ proptest! {
     }
 }
 
+/// Cost, password, salt and hash.
+type Vector = (u32, &'static [u8], [u8; 16], [u8; 23]);
+
 /// From the test vectors of jBCrypt: password, salt and hash as in `$2a$06$…` and `$2a$08$…`.
 #[test]
 fn public_vectors_come_out_in_every_number_of_lanes() {
-    let vectors: [(u32, &[u8], [u8; 16], [u8; 23]); 3] = [
+    let vectors: [Vector; 3] = [
         (
             6,
             b"\0",
@@ -52,9 +55,9 @@ fn public_vectors_come_out_in_every_number_of_lanes() {
         ),
     ];
     for lanes in 1..=LANES {
-        for (cost, password, salt, digest) in vectors {
-            for found in bcrypt_lanes::bcrypt(cost, &vec![Input { salt, password }; lanes]) {
-                assert_eq!(found[..23], digest);
+        for (cost, password, salt, digest) in &vectors {
+            for found in bcrypt_lanes::bcrypt(*cost, &vec![Input { salt: *salt, password }; lanes]) {
+                assert_eq!(found[..23], *digest);
             }
         }
     }

@@ -10,7 +10,7 @@ use service_kit::{
     config::{Configuration as _, ServerConfig},
     db::{Database, Migrations},
     health::{self, Readiness},
-    http::Endpoint,
+    http::{Endpoint, Endpoints},
     keys::Keys,
     metrics::{self, Metrics},
     server::{StartError, open_database},
@@ -19,7 +19,7 @@ use service_kit::{
 
 use crate::{
     config::Config,
-    routes::{State, export, import, persons},
+    routes::{State, export, import, openapi, persons},
     storage::Persons,
 };
 
@@ -29,6 +29,27 @@ pub(crate) const MIGRATIONS: Migrations = Migrations { sqlite: &SQLITE, postgres
 
 /// The service's name: the `aud` that it answers to.
 const NAME: &str = "resource-service";
+
+/// What clients may call.
+fn endpoints() -> Endpoints {
+    Endpoints::under("/persons")
+        .service(Endpoint::new("").get(persons::list).post(persons::create))
+        .service(Endpoint::new("/import").post(import::import))
+        .service(Endpoint::new("/export").get(export::export))
+        .service(Endpoint::new("/openapi.json").get(openapi::openapi))
+        .service(
+            Endpoint::new("/{id}")
+                .get(persons::read)
+                .put(persons::replace)
+                .patch(persons::change)
+                .delete(persons::delete),
+        )
+}
+
+/// The routes of [`App::public_routes`], such as `GET /persons/{id}`.
+pub fn public_routes() -> Vec<String> {
+    endpoints().routes()
+}
 
 /// The service, wired but not listening. Clones share everything.
 #[derive(Clone)]
@@ -83,19 +104,7 @@ impl App {
     pub fn public_routes(&self) -> impl Fn(&mut web::ServiceConfig) + Clone + Send + 'static + use<> {
         let inner = self.inner.clone();
         move |config| {
-            let scope = web::scope("/persons")
-                .app_data(inner.state.clone())
-                .app_data(inner.metrics.clone())
-                .service(Endpoint::new("").get(persons::list).post(persons::create))
-                .service(Endpoint::new("/import").post(import::import))
-                .service(Endpoint::new("/export").get(export::export))
-                .service(
-                    Endpoint::new("/{id}")
-                        .get(persons::read)
-                        .put(persons::replace)
-                        .patch(persons::change)
-                        .delete(persons::delete),
-                );
+            let scope = endpoints().into_scope().app_data(inner.state.clone()).app_data(inner.metrics.clone());
             config.service(inner.tokens.guard(scope));
         }
     }

@@ -12,7 +12,8 @@ mod routes;
 mod storage;
 
 pub use self::{
-    app::{App, build},
+    app::{App, build, public_routes},
     config::{Config, PersonsConfig},
     error::PERSON_EXISTS,
+    routes::openapi::document as openapi,
 };

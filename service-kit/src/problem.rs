@@ -15,6 +15,7 @@ use actix_web::{
     },
 };
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
 use crate::context::RequestContext;
 
@@ -101,31 +102,36 @@ pub mod codes {
 }
 
 /// What is wrong with one field of a body or a query.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct FieldError {
     /// The field's name, with dots into nested members; empty for the body itself.
     pub field: String,
     /// Stable, such as `required`, `unknown`, `invalid_type`, `too_long`.
+    #[schema(value_type = String)]
     pub code: Cow<'static, str>,
     /// A sentence for a person.
     pub message: String,
 }
 
 /// The body of a failure (RFC 9457), as it is sent and as a call to another service reads it.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
 pub struct Problem {
     /// `about:blank`: the code says more than a URI would.
     #[serde(rename = "type")]
+    #[schema(value_type = String)]
     pub kind: Cow<'static, str>,
     /// The code's summary.
+    #[schema(value_type = String)]
     pub title: Cow<'static, str>,
     /// The HTTP status once more.
     pub status: u16,
     /// The stable code.
+    #[schema(value_type = String)]
     pub code: Cow<'static, str>,
     /// What happened this time.
     pub detail: String,
     /// The request's id, to be found in the logs.
+    #[schema(nullable = false)]
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub request_id: Option<String>,
     /// One entry per field that cannot be taken.

@@ -1,4 +1,5 @@
-//! A throw-away database for each test, on SQLite and on PostgreSQL, and a stand-in for auth-service's feed.
+//! A throw-away database for each test, on SQLite and on PostgreSQL, a stand-in for auth-service's feed,
+//! and a judge that holds answers against an OpenAPI document.
 //!
 //! SQLite databases are files in a temporary directory. PostgreSQL databases are schemas of their own, on the server that
 //! `TEST_DATABASE_URL` names or, without it, on a cluster that is started once for each test process from the PostgreSQL
@@ -6,6 +7,7 @@
 //! running and one line on standard error says so; `REQUIRE_POSTGRES=1` makes that a failure.
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "only tests use this crate, and a panic is how they fail")]
 
+mod contract;
 mod feed;
 mod postgres;
 
@@ -16,6 +18,7 @@ use diesel::connection::SimpleConnection;
 use diesel::{Connection, PgConnection, QueryableByName, RunQueryDsl, SqliteConnection};
 use tempfile::TempDir;
 
+pub use contract::{Contract, Exchange};
 pub use feed::FakeFeed;
 pub use postgres::TestCluster;
 

@@ -9,14 +9,14 @@ use service_kit::{
     config::{Configuration as _, ServerConfig},
     db::Database,
     health::{self, Readiness},
-    http::Endpoint,
+    http::{Endpoint, Endpoints},
     keys::Keys,
     metrics::{self, Metrics},
     peer::Peer,
     server::{StartError, open_database},
     tokens::TokenAcceptance,
 };
-use tokio::sync::Notify;
+use tokio::sync::{Mutex, Notify};
 
 use crate::{
     bootstrap::{self, BootstrapOutcome},
@@ -24,7 +24,7 @@ use crate::{
     domain::password::Scheme,
     hashing::HashingPool,
     outbox::{Backlog, Delivery},
-    routes::{State, credentials, me, users},
+    routes::{State, credentials, import, me, openapi, users},
     storage,
 };
 
@@ -36,6 +36,22 @@ const DELIVERY_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Below this cost a stolen hash is tried too fast to be worth much.
 const LEAST_SENSIBLE_COST: u32 = 10;
+
+/// What clients may call.
+fn endpoints() -> Endpoints {
+    Endpoints::under("/users")
+        .service(Endpoint::new("").get(users::list).post(users::create))
+        .service(Endpoint::new("/import").post(import::import))
+        .service(Endpoint::new("/openapi.json").get(openapi::openapi))
+        .service(Endpoint::new("/me").get(me::read).patch(me::change).delete(me::delete))
+        .service(Endpoint::new("/me/password").put(me::change_password))
+        .service(Endpoint::new("/{id}").get(users::read).patch(users::change).delete(users::delete))
+}
+
+/// The routes of [`App::public_routes`], such as `GET /users/{id}`.
+pub fn public_routes() -> Vec<String> {
+    endpoints().routes()
+}
 
 /// The wired service, which does not listen yet. Clones share everything.
 #[derive(Clone)]
@@ -98,6 +114,7 @@ impl App {
                 clock,
                 hashing,
                 default_roles,
+                importing: Mutex::default(),
                 outbox_filled: outbox_filled.clone(),
             }),
             auth_service,
@@ -117,13 +134,7 @@ impl App {
     pub fn public_routes(&self) -> impl Fn(&mut web::ServiceConfig) + Clone + Send + 'static + use<> {
         let (tokens, state, metrics) = (self.tokens.clone(), self.state.clone(), self.metrics.clone());
         move |config| {
-            let scope = web::scope("/users")
-                .app_data(state.clone())
-                .app_data(metrics.clone())
-                .service(Endpoint::new("").get(users::list).post(users::create))
-                .service(Endpoint::new("/me").get(me::read).patch(me::change).delete(me::delete))
-                .service(Endpoint::new("/me/password").put(me::change_password))
-                .service(Endpoint::new("/{id}").get(users::read).patch(users::change).delete(users::delete));
+            let scope = endpoints().into_scope().app_data(state.clone()).app_data(metrics.clone());
             config.service(tokens.guard(scope));
         }
     }

@@ -1,13 +1,16 @@
 //! Where passwords are judged, hashed and verified: on threads of their own, so that nothing else waits for them.
 //!
-//! A fixed number of threads takes jobs from one bounded queue, oldest first, and works on several of one cost side by
-//! side, which takes little longer than one. A full queue refuses at once, and a job that waited beyond its deadline, or
+//! A fixed number of threads takes jobs from one bounded queue and works on several of one cost side by side, which takes
+//! little longer than one. Accounts take turns: the first job of each comes before the second of any, and whoever fills
+//! the queue makes room for the others. A full queue refuses at once, and a job that waited beyond its deadline, or
 //! whose caller has gone, costs no hash: what cannot be done in time is not begun. The threads run at the lowest priority,
 //! so that whatever else the process does comes first.
 
 use std::{
     collections::{BTreeMap, VecDeque},
-    fmt, io,
+    fmt,
+    hash::{BuildHasher as _, RandomState},
+    io,
     sync::{
         Arc, Condvar, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicUsize, Ordering},
@@ -53,6 +56,7 @@ struct Shared {
     threads: usize,
     busy: AtomicUsize,
     took: Histogram,
+    accounts: RandomState,
 }
 
 /// How a verified password came out.
@@ -97,6 +101,10 @@ enum Job {
 
 struct Waiting {
     job: Job,
+    /// Whose it is, as a number that nobody outside can foresee.
+    account: u64,
+    /// How many jobs of that account waited when it came.
+    rank: usize,
     cost: u32,
     expires_at: Instant,
 }
@@ -116,7 +124,7 @@ impl Prepared {
     }
 }
 
-/// The jobs that wait.
+/// The jobs that wait, by rank, and by age within one.
 struct Queue {
     waiting: VecDeque<Waiting>,
     capacity: usize,
@@ -148,6 +156,7 @@ impl HashingPool {
             threads,
             busy: AtomicUsize::new(0),
             took: durations(),
+            accounts: RandomState::new(),
         });
         let pool = Self { shared };
         for number in 0..threads {
@@ -165,27 +174,39 @@ impl HashingPool {
         Figures(self.shared.clone())
     }
 
-    /// Judges a new password, the hints at hand, and hashes it.
-    pub(crate) async fn hash(&self, password: Password, hints: Vec<String>) -> Result<PasswordHash, Refusal> {
+    /// Judges a new password, the hints at hand, and hashes it. `account` says whose turn that is.
+    pub(crate) async fn hash(
+        &self,
+        account: &str,
+        password: Password,
+        hints: Vec<String>,
+    ) -> Result<PasswordHash, Refusal> {
         let (answer, answered) = oneshot::channel();
-        self.submit(Job::Hash { password, hints, answer }).map_err(Refusal::Failed)?;
+        self.submit(account, Job::Hash { password, hints, answer }).map_err(Refusal::Failed)?;
         answered.await.unwrap_or_else(|_| Err(Refusal::Failed(panicked())))
     }
 
-    /// Holds a password against a stored hash, or against nobody's; an outdated hash is made anew.
-    pub(crate) async fn verify(&self, password: Password, stored: Option<PasswordHash>) -> Result<Verified, Error> {
+    /// Holds a password against a stored hash, or against nobody's; an outdated hash is made anew. `account` says whose
+    /// turn that is.
+    pub(crate) async fn verify(
+        &self,
+        account: &str,
+        password: Password,
+        stored: Option<PasswordHash>,
+    ) -> Result<Verified, Error> {
         let (answer, answered) = oneshot::channel();
-        self.submit(Job::Verify { password, stored, answer })?;
+        self.submit(account, Job::Verify { password, stored, answer })?;
         answered.await.unwrap_or_else(|_| Err(panicked()))
     }
 
-    fn submit(&self, job: Job) -> Result<(), Error> {
+    fn submit(&self, account: &str, job: Job) -> Result<(), Error> {
+        let account = self.shared.accounts.hash_one(account);
         let expires_at = Instant::now() + self.shared.deadline;
         let cost = match &job {
             Job::Verify { stored: Some(stored), .. } => stored.cost(),
             Job::Verify { stored: None, .. } | Job::Hash { .. } => self.shared.scheme.cost(),
         };
-        if !self.shared.queue().push(Waiting { job, cost, expires_at }) {
+        if !self.shared.queue().push(Waiting { job, account, rank: 0, cost, expires_at }) {
             return Err(overloaded());
         }
         self.shared.filled.notify_one();
@@ -243,27 +264,32 @@ impl Queue {
         Self { waiting: VecDeque::new(), capacity, closed: false, refused: Refused::default() }
     }
 
-    /// Takes a job in, unless the queue is full. Jobs that nobody waits for any more make room.
-    fn push(&mut self, waiting: Waiting) -> bool {
+    /// Takes a job in, unless the queue is full. Jobs that nobody waits for any more make room, and so does the last one
+    /// of the account that has most, if it has more than this one.
+    fn push(&mut self, mut waiting: Waiting) -> bool {
         if self.waiting.len() >= self.capacity {
             self.waiting.retain(|waiting| !waiting.job.is_abandoned());
         }
-        let room = self.waiting.len() < self.capacity;
-        if room {
-            self.waiting.push_back(waiting);
-        } else {
+        waiting.rank = self.waiting.iter().filter(|other| other.account == waiting.account).count();
+        if self.waiting.len() >= self.capacity {
             self.refused.queue_full += 1;
+            match self.waiting.pop_back_if(|last| last.rank > waiting.rank) {
+                Some(last) => last.job.refuse(),
+                None => return false,
+            }
         }
-        room
+        let place = self.waiting.partition_point(|other| other.rank <= waiting.rank);
+        self.waiting.insert(place, waiting);
+        true
     }
 
-    /// The oldest job that is still worth doing, and those that can be done side by side with it. Jobs that are late are
+    /// The first job that is still worth doing, and those that can be done side by side with it. Jobs that are late are
     /// refused on the way.
     fn take(&mut self, now: Instant) -> Vec<Job> {
         let mut jobs = Vec::new();
         let mut common_cost = None;
         let mut at = 0;
-        while let Some(Waiting { job, cost, expires_at }) = self.waiting.get(at)
+        while let Some(Waiting { job, cost, expires_at, .. }) = self.waiting.get(at)
             && jobs.len() < LANES
         {
             let (is_late, is_abandoned) = (*expires_at <= now, job.is_abandoned());
@@ -432,9 +458,13 @@ mod tests {
     type Answer = oneshot::Receiver<Result<Verified, Error>>;
 
     fn waiting(expires_at: Instant, cost: u32) -> (Waiting, Answer) {
+        of(0, expires_at, cost)
+    }
+
+    fn of(account: u64, expires_at: Instant, cost: u32) -> (Waiting, Answer) {
         let (answer, answered) = oneshot::channel();
         let password = Password::presented(Secret::from("x".to_owned())).unwrap();
-        (Waiting { job: Job::Verify { password, stored: None, answer }, cost, expires_at }, answered)
+        (Waiting { job: Job::Verify { password, stored: None, answer }, account, rank: 0, cost, expires_at }, answered)
     }
 
     #[test]
@@ -474,7 +504,7 @@ mod tests {
     fn jobs_of_the_oldest_one_s_cost_are_taken_together_and_the_others_keep_their_turn() {
         let later = Instant::now() + Duration::from_mins(1);
         let mut queue = Queue::new(64);
-        let costs = [5, 4, 5, 5, 4, 5, 5, 5, 5];
+        let costs = [5, 4, 5, 5, 4, 5, 5];
         let _answers: Vec<_> = costs
             .into_iter()
             .map(|cost| {
@@ -491,6 +521,33 @@ mod tests {
         assert_eq!(queue.take(Instant::now()).len(), 1);
     }
 
+    #[test]
+    fn accounts_take_turns_and_none_keeps_the_others_out() {
+        let later = Instant::now() + Duration::from_mins(1);
+        let mut queue = Queue::new(4);
+        let mut answers = Vec::new();
+        let mut push = |queue: &mut Queue, account| {
+            let (job, answer) = of(account, later, 4);
+            answers.push(answer);
+            queue.push(job)
+        };
+        let accounts = |queue: &Queue| queue.waiting.iter().map(|waiting| waiting.account).collect::<Vec<_>>();
+        for _ in 0..4 {
+            assert!(push(&mut queue, 1));
+        }
+        assert!(!push(&mut queue, 1), "it has no more than itself to push aside");
+        assert!(push(&mut queue, 2));
+        assert!(push(&mut queue, 3));
+        assert_eq!(accounts(&queue), [1, 2, 3, 1]);
+        assert!(push(&mut queue, 4));
+        assert!(!push(&mut queue, 5), "everybody has one");
+        assert_eq!(accounts(&queue), [1, 2, 3, 4]);
+        assert_eq!(queue.refused.queue_full, 5);
+        // Those that were pushed aside know it.
+        let refused = answers.iter_mut().filter_map(|answer| answer.try_recv().ok()).count();
+        assert_eq!(refused, 3);
+    }
+
     #[tokio::test]
     async fn what_is_done_side_by_side_comes_out_as_it_does_alone() {
         let scheme = || Scheme::new(5, None);
@@ -498,15 +555,15 @@ mod tests {
         let pool = HashingPool::start(scheme(), 1, 64, Duration::from_mins(1)).unwrap();
         let (mine, cheap) = (scheme().hash(&password("mine")).unwrap(), Scheme::new(4, None));
         let cheap = cheap.hash(&password("cheap")).unwrap();
-        let verify = |text: &str, stored: Option<&PasswordHash>| pool.verify(password(text), stored.cloned());
+        let verify = |text: &str, stored: Option<&PasswordHash>| pool.verify("ada", password(text), stored.cloned());
         let strong = "nineteen silent walruses";
         let (right, wrong, nobody, outdated, new, weak) = tokio::join!(
             verify("mine", Some(&mine)),
             verify("yours", Some(&mine)),
             verify("mine", None),
             verify("cheap", Some(&cheap)),
-            pool.hash(password(strong), Vec::new()),
-            pool.hash(password("password"), Vec::new()),
+            pool.hash("ada", password(strong), Vec::new()),
+            pool.hash("ada", password("password"), Vec::new()),
         );
         assert_eq!(right.unwrap().verdict, Verdict::Match);
         assert_eq!(wrong.unwrap().verdict, Verdict::NoMatch);

@@ -14,8 +14,9 @@ mod routes;
 mod storage;
 
 pub use self::{
-    app::{App, build},
+    app::{App, build, public_routes},
     bootstrap::BootstrapOutcome,
     config::{BootstrapConfig, Config, PasswordsConfig, UsersConfig},
     error::codes,
+    routes::openapi::document as openapi,
 };

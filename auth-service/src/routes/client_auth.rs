@@ -9,6 +9,7 @@ use actix_web::{FromRequest, HttpRequest, dev::Payload, http::header};
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use percent_encoding::percent_decode_str;
 use serde::{Deserialize, Deserializer};
+use utoipa::ToSchema;
 
 use crate::{
     app::State,
@@ -79,9 +80,10 @@ pub(crate) struct ClientParameters {
 
 /// The body of an introspection and of a revocation. The parameter `token_type_hint` is passed over, as RFC 7662, 2.1 and
 /// RFC 7009, 2.1 allow: a token shows by itself what it is.
-#[derive(Deserialize)]
+#[derive(Deserialize, ToSchema)]
 pub(crate) struct TokenParameters {
     #[serde(default, deserialize_with = "given")]
+    #[schema(value_type = String, required, min_length = 1)]
     token: Option<String>,
     #[serde(default, deserialize_with = "given")]
     client_id: Option<String>,

@@ -7,6 +7,7 @@ use actix_web::{
 };
 use serde::Serialize;
 use service_kit::Error;
+use utoipa::ToSchema;
 
 use crate::{app::State, config::Config, domain::ScopeSet};
 
@@ -14,7 +15,7 @@ use crate::{app::State, config::Config, domain::ScopeSet};
 const CACHE_CONTROL: &str = "public, max-age=300";
 
 /// The metadata of the authorization server (RFC 8414, 2).
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
 pub(crate) struct Metadata {
     issuer: String,
     token_endpoint: String,
@@ -24,10 +25,15 @@ pub(crate) struct Metadata {
     scopes_supported: Vec<String>,
     /// There is no authorization endpoint. RFC 8414 demands the member, so it is there and empty, although section 3.2
     /// would leave out what is empty: clients look for it.
+    #[schema(value_type = Vec<String>)]
     response_types_supported: [&'static str; 0],
+    #[schema(value_type = Vec<String>)]
     grant_types_supported: [&'static str; 3],
+    #[schema(value_type = Vec<String>)]
     token_endpoint_auth_methods_supported: [&'static str; 3],
+    #[schema(value_type = Vec<String>)]
     introspection_endpoint_auth_methods_supported: [&'static str; 3],
+    #[schema(value_type = Vec<String>)]
     revocation_endpoint_auth_methods_supported: [&'static str; 2],
 }
 

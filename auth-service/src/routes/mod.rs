@@ -1,13 +1,17 @@
 //! The handlers, with what they take and answer.
 
 pub(crate) mod account;
+mod assets;
 mod client_auth;
 pub(crate) mod clients;
+pub(crate) mod console;
 mod delivery;
 pub(crate) mod events;
 pub(crate) mod introspect;
 pub(crate) mod keys;
 pub(crate) mod metadata;
+pub(crate) mod openapi;
+pub(crate) mod reference;
 pub(crate) mod revocations;
 pub(crate) mod revoke;
 pub(crate) mod sessions;

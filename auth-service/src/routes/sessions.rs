@@ -11,6 +11,7 @@ use service_kit::{
     http::{FormOrJson, Query},
 };
 use shared_claims::actix::{AnyUser, Authorized};
+use utoipa::ToSchema;
 
 use super::delivery::{Delivery, no_store};
 use crate::{
@@ -24,7 +25,7 @@ pub(crate) struct LogOutQuery {
     all: bool,
 }
 
-#[derive(Deserialize)]
+#[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct LogOutBody {
     refresh_token: Option<String>,
@@ -91,20 +92,24 @@ fn done(delivery: &Delivery) -> HttpResponse {
     response
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
+#[schema(as = Session)]
 struct SessionResponse {
     id: String,
     created_at: Timestamp,
     last_used_at: Timestamp,
     expires_at: Timestamp,
+    #[schema(required)]
     address: Option<String>,
+    #[schema(required)]
     user_agent: Option<String>,
     current: bool,
 }
 
-#[derive(Serialize)]
-struct SessionList {
+#[derive(Serialize, ToSchema)]
+pub(super) struct SessionList {
     items: Vec<SessionResponse>,
+    #[schema(required)]
     next_cursor: Option<String>,
 }
 

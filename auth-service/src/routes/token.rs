@@ -6,11 +6,13 @@ use service_kit::{
     Error,
     http::{ClientAddress, FormOrJson},
 };
+use utoipa::ToSchema;
 
 use super::{
     account::{LogIn, is_disabled, log_in},
     client_auth::{Authorization, ClientParameters, authenticate, given},
     delivery::{Delivery, with_tokens},
+    openapi::GrantType,
 };
 use crate::{
     app::State,
@@ -21,9 +23,10 @@ use crate::{
 };
 
 /// The parameters of all grants. Those that a grant does not know are passed over, as RFC 6749, 3.2 demands.
-#[derive(Deserialize)]
+#[derive(Deserialize, ToSchema)]
 pub(crate) struct TokenRequest {
     #[serde(default, deserialize_with = "given")]
+    #[schema(value_type = GrantType, required)]
     grant_type: Option<String>,
     #[serde(default, deserialize_with = "given")]
     refresh_token: Option<String>,
@@ -32,6 +35,7 @@ pub(crate) struct TokenRequest {
     #[serde(default, deserialize_with = "given")]
     password: Option<String>,
     #[serde(default, deserialize_with = "given")]
+    #[schema(pattern = r"^[ !#-\[\]-~]*$")]
     scope: Option<String>,
     #[serde(default, deserialize_with = "given")]
     client_id: Option<String>,

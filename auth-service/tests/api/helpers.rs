@@ -3,7 +3,7 @@
 use std::{
     net::TcpListener,
     sync::{
-        Arc, Mutex,
+        Arc, LazyLock, Mutex,
         atomic::{AtomicBool, AtomicI64, Ordering},
     },
 };
@@ -14,7 +14,7 @@ use reqwest::{Method, RequestBuilder, StatusCode};
 use serde_json::{Value, json};
 use service_kit::{Clock, Timestamp, config::Sources, peer::INTERNAL_SCOPE};
 use shared_claims::{Claims, KeyRing, Signer, Verifier};
-use test_support::TestDatabase;
+use test_support::{Contract, Exchange, TestDatabase};
 use tokio::sync::oneshot;
 
 pub const SECRET: &str = "kX3vT9qLw7Zr2Yp8Nf5Jc1Hb6Md4Gs0A";
@@ -68,7 +68,8 @@ fn register(users: &web::Data<FakeUsers>, body: &web::Json<Value>) -> HttpRespon
     }
     let user = json!({
         "user": {"id": format!("user-{}", known.len() + 1), "email": body["email"], "username": body["username"],
-                 "name": body["name"], "roles": ["user"]},
+                 "name": body["name"], "roles": ["user"], "email_verified": false, "disabled": false,
+                 "created_at": "2027-01-15T08:00:00.000000Z", "updated_at": "2027-01-15T08:00:00.000000Z", "version": 1},
         "authorization_version": 1,
         "password": body["password"],
     });
@@ -322,11 +323,32 @@ impl Answer {
     }
 }
 
+/// What every answer is held against.
+pub static CONTRACT: LazyLock<Contract> = LazyLock::new(|| Contract::new(auth_service::openapi().value().clone()));
+
+/// Sends a request, and holds the answer against the document.
 pub async fn send(request: RequestBuilder) -> Answer {
-    let response = request.send().await.unwrap();
+    let (client, request) = request.build_split();
+    let request = request.unwrap();
+    let (method, path) = (request.method().clone(), request.url().path().to_owned());
+    let response = client.execute(request).await.unwrap();
     let status = response.status();
     let headers = response.headers().clone();
     let bytes = response.bytes().await.unwrap();
+    let fields: Vec<_> = headers
+        .iter()
+        .map(|(name, value)| (name.as_str().to_owned(), String::from_utf8_lossy(value.as_bytes()).into_owned()))
+        .collect();
+    let exchange = Exchange {
+        method: method.as_str(),
+        path: &path,
+        status: status.as_u16(),
+        headers: &fields,
+        body: Some(&bytes),
+    };
+    if let Err(fault) = CONTRACT.judge(exchange) {
+        panic!("not as documented: {fault}");
+    }
     let is_json = headers.get("content-type").is_some_and(|value| value.to_str().unwrap().contains("json"));
     let body = if is_json && !bytes.is_empty() { serde_json::from_slice(&bytes).unwrap() } else { Value::Null };
     Answer { status, headers, body }

@@ -2,11 +2,13 @@
 
 use serde::Serialize;
 use service_kit::{Timestamp, validate::Invalid};
+use utoipa::ToSchema;
 use uuid::Uuid;
 
 /// A person's id: 1 to 64 of `A-Za-z0-9._-`, so that it stands in a URL as it is.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, ToSchema)]
 #[serde(transparent)]
+#[schema(pattern = r"^(?!(import|export|openapi\.json|\.\.?)$)[A-Za-z0-9._-]{1,64}$", examples("A000055"))]
 pub(crate) struct PersonId(String);
 
 impl PersonId {
@@ -41,8 +43,13 @@ impl PersonId {
 }
 
 /// A person's name: 1 to 200 characters, not blank, no control characters.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
 #[serde(transparent)]
+#[schema(
+    max_length = 200,
+    pattern = r"^[^\x00-\x1f\x7f-\x9f]*[^\s\x00-\x1f\x7f-\x9f][^\x00-\x1f\x7f-\x9f]*$",
+    examples("Ada Lovelace")
+)]
 pub(crate) struct Name(String);
 
 impl Name {
@@ -74,8 +81,13 @@ impl Name {
 
 /// An email address: something, `@`, something; no spaces or control characters; at most 254 characters
 /// (RFC 5321, 4.5.3.1.3, less the angle brackets). Whether mail arrives there is nobody's to say but the mail's.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
 #[serde(transparent)]
+#[schema(
+    max_length = 254,
+    pattern = r"^[^@\s\x00-\x1f\x7f-\x9f]+@[^@\s\x00-\x1f\x7f-\x9f]+$",
+    examples("ada@example.com")
+)]
 pub(crate) struct Email(String);
 
 impl Email {
@@ -106,8 +118,9 @@ impl Email {
 }
 
 /// An age in years, 0 to 150.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, ToSchema)]
 #[serde(transparent)]
+#[schema(minimum = 0, maximum = 150, examples(36))]
 pub(crate) struct Age(i32);
 
 impl Age {

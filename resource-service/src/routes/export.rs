@@ -7,11 +7,12 @@ use actix_web::{
 };
 use futures_util::stream;
 use serde::Serialize;
+use service_kit::import::{Format, write_csv_fields};
 use shared_claims::actix::Authorized;
 
 use super::{PersonsRead, State};
 use crate::{
-    domain::{Age, Email, Format, List, Name, Person, PersonId, Position, write_csv_fields},
+    domain::{Age, Email, List, Name, Person, PersonId, Position},
     error::Error,
     storage::Persons,
 };

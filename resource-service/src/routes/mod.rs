@@ -2,6 +2,7 @@
 
 pub(crate) mod export;
 pub(crate) mod import;
+pub(crate) mod openapi;
 pub(crate) mod persons;
 
 use std::path::PathBuf;

@@ -8,11 +8,12 @@ use actix_web::{
 use serde::Deserialize;
 use service_kit::{
     TimestampText,
-    http::{Cursor, ETag, IfMatch, Json, Limit, Query, not_modified, present},
+    http::{Cursor, ETag, IfMatch, Json, Limit, Query, Whole, not_modified, present},
     json,
     validate::{Invalid, Validator},
 };
 use shared_claims::actix::Authorized;
+use utoipa::ToSchema;
 
 use super::{PersonsRead, PersonsWrite, State};
 use crate::{
@@ -51,13 +52,17 @@ impl ListQuery {
 }
 
 /// `POST /persons`.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct CreatePerson {
+    #[schema(value_type = Option<PersonId>)]
     id: Option<String>,
+    #[schema(value_type = Name)]
     name: String,
+    #[schema(value_type = Option<Email>)]
     email: Option<String>,
-    age: Option<i64>,
+    #[schema(value_type = Option<Age>)]
+    age: Option<Whole>,
 }
 
 impl CreatePerson {
@@ -72,25 +77,31 @@ impl CreatePerson {
 }
 
 /// `PUT /persons/{id}`: what is not there is none.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct ReplacePerson {
+    #[schema(value_type = Name)]
     name: String,
+    #[schema(value_type = Option<Email>)]
     email: Option<String>,
-    age: Option<i64>,
+    #[schema(value_type = Option<Age>)]
+    age: Option<Whole>,
 }
 
 /// `PATCH /persons/{id}`: what is not there stays, and `null` clears.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 #[allow(clippy::option_option, reason = "not there, null and a value are three things to say")]
 pub(crate) struct ChangePerson {
     #[serde(default, deserialize_with = "present")]
+    #[schema(value_type = Name, required = false)]
     name: Option<Option<String>>,
     #[serde(default, deserialize_with = "present")]
+    #[schema(value_type = Option<Email>)]
     email: Option<Option<String>>,
     #[serde(default, deserialize_with = "present")]
-    age: Option<Option<i64>>,
+    #[schema(value_type = Option<Age>)]
+    age: Option<Option<Whole>>,
 }
 
 /// What a PATCH says, checked: `None` for what is to stay.
@@ -109,7 +120,7 @@ impl ChangePerson {
             name.map_or_else(|| Err(Invalid::new("required", "A name cannot be removed.")), Name::parse)
         });
         let email = validator.optional("email", self.email, |email| email.map(Email::parse).transpose());
-        let age = validator.optional("age", self.age, |age| age.map(Age::parse).transpose());
+        let age = validator.optional("age", self.age, |age| age.map(parse_age).transpose());
         validator.finish()?;
         Ok(Change { name: name.flatten(), email: email.flatten(), age: age.flatten() })
     }
@@ -125,11 +136,20 @@ impl Change {
     }
 }
 
-fn parse_details(validator: &mut Validator, name: String, email: Option<String>, age: Option<i64>) -> Option<Details> {
+fn parse_details(
+    validator: &mut Validator,
+    name: String,
+    email: Option<String>,
+    age: Option<Whole>,
+) -> Option<Details> {
     let name = validator.check("name", Name::parse(name));
     let email = validator.optional("email", email, Email::parse);
-    let age = validator.optional("age", age, Age::parse);
+    let age = validator.optional("age", age, parse_age);
     Some(Details { name: name?, email: email?, age: age? })
+}
+
+fn parse_age(number: Whole) -> Result<Age, Invalid> {
+    Age::parse(number.0)
 }
 
 /// What a person takes in JSON as a rule, so that a body is written without growing its buffer.

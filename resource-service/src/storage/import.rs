@@ -17,11 +17,11 @@ use diesel::{
     serialize::ToSql,
     sql_types::{BigInt, Integer, Nullable, Text},
 };
-use service_kit::{Timestamp, db::Db};
+use service_kit::{Timestamp, db::Db, import::Counts};
 
 use super::{Persons, Spool, schema::persons_import};
 use crate::{
-    domain::{Age, Counts, Email, NewPerson},
+    domain::{Age, Email, NewPerson},
     error::Error,
 };
 

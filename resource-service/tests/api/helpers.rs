@@ -3,16 +3,20 @@
 use std::{
     net::TcpListener,
     sync::{
-        Arc,
+        Arc, LazyLock,
         atomic::{AtomicI64, Ordering},
     },
 };
 
-use reqwest::{Method, RequestBuilder, Response, StatusCode};
+use reqwest::{
+    Body, Method, Response, StatusCode,
+    header::{HeaderName, HeaderValue},
+};
+use serde::Serialize;
 use serde_json::Value;
 use service_kit::{Clock, Timestamp, config::Sources};
 use shared_claims::{Claims, KeyRing, Signer};
-use test_support::{FakeFeed, TestDatabase};
+use test_support::{Contract, Exchange, FakeFeed, TestDatabase};
 
 /// The common secret of the tests.
 pub(crate) const SECRET: &str = "kX2!vQ9#rT5$wZ8@nB4%mJ7^hG1&fD3*";
@@ -87,7 +91,7 @@ impl TestApp {
 
     /// A request without a token.
     pub(crate) fn anonymous(&self, method: Method, path: &str) -> RequestBuilder {
-        self.client.request(method, format!("{}{path}", self.base))
+        RequestBuilder(self.client.request(method, format!("{}{path}", self.base)))
     }
 
     /// A request with the editor's token.
@@ -146,6 +150,71 @@ impl TestApp {
                 None => return items,
             }
         }
+    }
+}
+
+/// What every answer is held against.
+pub(crate) static CONTRACT: LazyLock<Contract> =
+    LazyLock::new(|| Contract::new(resource_service::openapi().value().clone()));
+
+/// A request whose answer must be one that the document knows.
+pub(crate) struct RequestBuilder(reqwest::RequestBuilder);
+
+impl RequestBuilder {
+    pub(crate) fn bearer_auth(self, token: impl std::fmt::Display) -> Self {
+        Self(self.0.bearer_auth(token))
+    }
+
+    pub(crate) fn header<N, V>(self, name: N, value: V) -> Self
+    where
+        HeaderName: TryFrom<N>,
+        <HeaderName as TryFrom<N>>::Error: Into<http::Error>,
+        HeaderValue: TryFrom<V>,
+        <HeaderValue as TryFrom<V>>::Error: Into<http::Error>,
+    {
+        Self(self.0.header(name, value))
+    }
+
+    pub(crate) fn body(self, body: impl Into<Body>) -> Self {
+        Self(self.0.body(body))
+    }
+
+    pub(crate) fn json(self, body: &(impl Serialize + ?Sized)) -> Self {
+        Self(self.0.json(body))
+    }
+
+    /// Sends it, and holds the answer against the document.
+    pub(crate) async fn send(self) -> reqwest::Result<Response> {
+        let (client, request) = self.0.build_split();
+        let request = request?;
+        let (method, path) = (request.method().clone(), request.url().path().to_owned());
+        let response = client.execute(request).await?;
+        let headers: Vec<(String, String)> = response
+            .headers()
+            .iter()
+            .map(|(name, value)| (name.as_str().to_owned(), String::from_utf8_lossy(value.as_bytes()).into_owned()))
+            .collect();
+        let status = response.status();
+        // What comes in pieces is for the test to read as it comes.
+        let (body, response) = if response.content_length().is_some() {
+            let mut whole = http::Response::builder().status(status);
+            *whole.headers_mut().unwrap() = response.headers().clone();
+            let body = response.bytes().await?;
+            (Some(body.clone()), Response::from(whole.body(body).unwrap()))
+        } else {
+            (None, response)
+        };
+        let exchange = Exchange {
+            method: method.as_str(),
+            path: &path,
+            status: status.as_u16(),
+            headers: &headers,
+            body: body.as_deref(),
+        };
+        if let Err(fault) = CONTRACT.judge(exchange) {
+            panic!("not as documented: {fault}");
+        }
+        Ok(response)
     }
 }
 

@@ -7,6 +7,7 @@ mod export;
 mod helpers;
 mod import;
 mod list;
+mod openapi;
 mod persons;
 mod requests;
 mod revocation;

@@ -10,6 +10,15 @@ use test_support::{TestDatabase, on_both_databases};
 use crate::helpers::{TestApp, body, fields, problem};
 
 on_both_databases! {
+    async fn a_whole_number_may_be_written_with_a_decimal_point(db: TestDatabase) {
+        let app = TestApp::start(&db);
+        let person = json!({"id": "ann", "name": "Ann", "age": 36.0});
+        let made = body(app.post("/persons").json(&person).send().await.unwrap(), StatusCode::CREATED).await;
+        assert_eq!(made["age"], 36);
+        let changed = app.patch("/persons/ann").json(&json!({"age": 37.0})).send().await.unwrap();
+        assert_eq!(body(changed, StatusCode::OK).await["age"], 37);
+    }
+
     async fn a_person_is_created_read_changed_and_deleted(database: TestDatabase) {
         let app = TestApp::start(&database);
         let new = json!({"id": "A000055", "name": "Zoë \"Z\" O'Neil", "email": "zoe@example.com", "age": 41});
@@ -159,6 +168,7 @@ on_both_databases! {
             (json!({"name": "Ann", "email": format!("{}@b", "x".repeat(253))}), vec![("email", "too_long")]),
             (json!({"name": "Ann", "age": -1}), vec![("age", "out_of_range")]),
             (json!({"name": "Ann", "age": 1.5}), vec![("age", "invalid_type")]),
+            (json!({"name": "Ann", "age": 1e300}), vec![("age", "out_of_range")]),
             (json!({"name": "Ann", "age": "1"}), vec![("age", "invalid_type")]),
             (json!({"name": 1}), vec![("name", "invalid_type")]),
             (json!({"name": null}), vec![("name", "invalid_type")]),

@@ -1,6 +1,6 @@
 //! Bodies: JSON, and forms where a call takes them.
 
-use std::{future::Future, pin::Pin};
+use std::{fmt, future::Future, pin::Pin};
 
 use actix_web::{
     FromRequest, HttpMessage as _, HttpRequest,
@@ -9,7 +9,10 @@ use actix_web::{
     web::{Bytes, BytesMut},
 };
 use futures_util::StreamExt as _;
-use serde::{Deserialize, Deserializer, de::DeserializeOwned};
+use serde::{
+    Deserialize, Deserializer,
+    de::{self, DeserializeOwned, Visitor},
+};
 
 use crate::problem::{Error, FieldError};
 
@@ -140,6 +143,46 @@ pub(super) fn data_error(path: &str, message: &str) -> Error {
         (parent.to_owned(), "invalid_type", format!("Expected {expected}."))
     };
     Error::Validation(vec![FieldError { field, code: code.into(), message }])
+}
+
+/// A whole number. JSON has but one kind of numbers, so `36.0` is one, too (JSON Schema, 4.2.3): some languages write it
+/// so.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Whole(pub i64);
+
+impl<'de> Deserialize<'de> for Whole {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Reader;
+
+        impl Visitor<'_> for Reader {
+            type Value = Whole;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a whole number")
+            }
+
+            fn visit_i64<E: de::Error>(self, number: i64) -> Result<Whole, E> {
+                Ok(Whole(number))
+            }
+
+            fn visit_u64<E: de::Error>(self, number: u64) -> Result<Whole, E> {
+                Ok(Whole(i64::try_from(number).unwrap_or(i64::MAX)))
+            }
+
+            fn visit_f64<E: de::Error>(self, number: f64) -> Result<Whole, E> {
+                if number.fract() != 0.0 {
+                    return Err(E::invalid_type(de::Unexpected::Float(number), &self));
+                }
+                #[allow(
+                    clippy::cast_possible_truncation,
+                    reason = "what is out of range becomes the nearest end of it"
+                )]
+                Ok(Whole(number as i64))
+            }
+        }
+
+        deserializer.deserialize_any(Reader)
+    }
 }
 
 /// For a member of a PATCH that may be `null`: tells "set to null" (`Some(None)`) from "not there" (`None`).

@@ -11,8 +11,8 @@ mod query;
 pub(crate) use self::middleware::Subject;
 pub use self::{
     address::{ClientAddress, TrustedProxies},
-    body::{FormOrJson, Json, MAX_BODY_BYTES, present},
-    endpoint::{Endpoint, not_found},
+    body::{FormOrJson, Json, MAX_BODY_BYTES, Whole, present},
+    endpoint::{Endpoint, Endpoints, not_found},
     etag::{ETag, IfMatch, not_modified},
     middleware::RequestScope,
     page::{Cursor, Limit, Page},

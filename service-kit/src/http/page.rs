@@ -4,6 +4,7 @@ use std::hash::{DefaultHasher, Hash, Hasher as _};
 
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use serde::{Deserialize, Deserializer, Serialize, de};
+use utoipa::ToSchema;
 
 use crate::problem::Error;
 
@@ -42,11 +43,12 @@ impl<'de> Deserialize<'de> for Limit {
 }
 
 /// A page of a list.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, ToSchema)]
 pub struct Page<T> {
     /// The items.
     pub items: Vec<T>,
     /// What to send as `cursor` for the next page; `null` on the last one.
+    #[schema(required)]
     pub next_cursor: Option<String>,
 }
 

@@ -17,6 +17,7 @@ use base64::{
 use bcrypt::HashParts;
 use bcrypt_lanes::Input;
 use service_kit::{Secret, validate::Invalid};
+use utoipa::ToSchema;
 use zeroize::Zeroizing;
 
 /// The costs that are taken: bcrypt's own least, and one at which a single log-in holds a thread for some seconds.
@@ -52,7 +53,8 @@ const BCRYPT: GeneralPurpose = GeneralPurpose::new(
 const PREFIX: &str = "$bcrypt-hmac-sha256$v=1$";
 
 /// A password as it was typed, byte for byte. It is never shown, and zeroed when dropped.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, ToSchema)]
+#[schema(value_type = String, format = Password, min_length = 8, max_length = 256, pattern = r"^[^\x00]*$")]
 pub(crate) struct Password(Secret);
 
 impl Password {

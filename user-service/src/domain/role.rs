@@ -2,6 +2,10 @@
 
 use serde::{Serialize, Serializer};
 use service_kit::validate::Invalid;
+use utoipa::{
+    PartialSchema, ToSchema,
+    openapi::{ArrayBuilder, RefOr, Schema},
+};
 
 const MAX_ROLES: usize = 16;
 const MAX_ROLE_CHARACTERS: usize = 32;
@@ -10,7 +14,8 @@ const MAX_ROLE_CHARACTERS: usize = 32;
 pub(crate) const ADMIN: &str = "admin";
 
 /// The name of a role: 1 to 32 of `a-z0-9_-`.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, ToSchema)]
+#[schema(pattern = "^[a-z0-9_-]{1,32}$", examples("editor"))]
 pub(crate) struct Role(String);
 
 impl Role {
@@ -72,6 +77,14 @@ impl Roles {
         self.0.iter().map(Role::as_str).collect::<Vec<_>>().join(" ")
     }
 }
+
+impl PartialSchema for Roles {
+    fn schema() -> RefOr<Schema> {
+        ArrayBuilder::new().items(Role::schema()).max_items(Some(MAX_ROLES)).unique_items(true).into()
+    }
+}
+
+impl ToSchema for Roles {}
 
 impl Serialize for Roles {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {

@@ -4,6 +4,7 @@ use std::fmt;
 
 use serde::{Serialize, Serializer};
 use service_kit::{Timestamp, validate::Invalid};
+use utoipa::ToSchema;
 use uuid::Uuid;
 
 use super::{event::UserEvent, role::Roles};
@@ -13,7 +14,8 @@ const MAX_LOCAL_PART_CHARACTERS: usize = 64;
 const MAX_NAME_CHARACTERS: usize = 200;
 
 /// A user's id: a UUID of version 7, so that ids sort in the order in which users were made.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
+#[schema(format = "uuid")]
 pub(crate) struct UserId(String);
 
 impl UserId {
@@ -35,7 +37,8 @@ impl UserId {
 }
 
 /// An e-mail address, trimmed and in lower case: two that differ in case only are the same.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, ToSchema)]
+#[schema(format = "idn-email", max_length = 254, examples("ada@example.com"))]
 pub(crate) struct Email(String);
 
 impl Email {
@@ -86,7 +89,8 @@ fn is_domain(domain: &str) -> bool {
 }
 
 /// A user name as its owner typed it: 3 to 32 of `A-Za-z0-9._-`. It has no `@`, so it is never taken for an address.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, ToSchema)]
+#[schema(pattern = "^[A-Za-z0-9._-]{3,32}$", examples("ada"))]
 pub(crate) struct Username(String);
 
 impl Username {
@@ -123,7 +127,13 @@ impl Username {
 }
 
 /// What a person is called: 1 to 200 characters, trimmed, none of them a control character.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, ToSchema)]
+#[schema(
+    max_length = 200,
+    // White space around it is cut off; within there is none but what is no control character.
+    pattern = r"^[\t-\r \x85\xa0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u3000]*[^\x00-\x20\x7f-\xa0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u3000]([^\x00-\x1f\x7f-\x9f]*[^\x00-\x20\x7f-\xa0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u3000])?[\t-\r \x85\xa0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u3000]*$",
+    examples("Ada Lovelace")
+)]
 pub(crate) struct Name(String);
 
 impl Name {
@@ -358,6 +368,14 @@ impl LoginName {
             Email::parse(text).ok().map(Self::Email)
         } else {
             Username::parse(text.trim()).ok().map(Self::Username)
+        }
+    }
+
+    /// The name, as accounts have it.
+    pub(crate) fn as_str(&self) -> &str {
+        match self {
+            Self::Email(email) => email.as_str(),
+            Self::Username(username) => username.as_str(),
         }
     }
 }

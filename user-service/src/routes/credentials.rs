@@ -72,7 +72,7 @@ pub(crate) async fn register(
     state: web::Data<State>,
 ) -> Result<HttpResponse, Error> {
     let (new, password) = body.0.parse(&state.default_roles)?;
-    let hashed = state.hashing.hash(password, new.password_hints()).await;
+    let hashed = state.hashing.hash(new.email.as_str(), password, new.password_hints()).await;
     let hash = hashed.map_err(|refusal| refusal.of_field("password"))?;
     let user = new.create(state.clock.now());
     let written = user.clone();
@@ -123,12 +123,15 @@ pub(crate) async fn verify(
     state: web::Data<State>,
 ) -> Result<HttpResponse, Error> {
     let (name, password) = body.0.parse()?;
+    let claimed = name.as_ref().map(|name| name.as_str().to_owned()).unwrap_or_default();
     let found = match name {
         Some(name) => state.database.read(move |db| users::find_login(db, &name)).await?,
         None => None,
     };
     let stored = found.as_ref().map(|credentials| credentials.password_hash.clone());
-    let verified = state.verify_password(password, stored).await?;
+    // One account, by whichever of its names.
+    let account = found.as_ref().map_or(claimed.as_str(), |credentials| credentials.user.id.as_str());
+    let verified = state.verify_password(account, password, stored).await?;
     let Some(credentials) = found.filter(|_| verified.is_match()) else {
         return Err(Error::InvalidCredentials);
     };

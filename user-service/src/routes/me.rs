@@ -11,8 +11,9 @@ use shared_claims::{
     Claims,
     actix::{AnyUser, Authorized},
 };
+use utoipa::ToSchema;
 
-use super::{State, Whose, respond, respond_to_read};
+use super::{State, Whose, openapi::PresentedPassword, respond, respond_to_read};
 use crate::{
     domain::{
         password::Password,
@@ -40,15 +41,18 @@ pub(crate) async fn read(
 }
 
 /// What users may change of themselves.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 #[allow(clippy::option_option, reason = "absent, null and a value are three different things")]
 pub(crate) struct OwnChanges {
     #[serde(default, deserialize_with = "present")]
+    #[schema(value_type = Email, required = false)]
     email: Option<String>,
     #[serde(default, deserialize_with = "present")]
+    #[schema(value_type = Option<Username>)]
     username: Option<Option<String>>,
     #[serde(default, deserialize_with = "present")]
+    #[schema(value_type = Option<Name>)]
     name: Option<Option<String>>,
 }
 
@@ -87,10 +91,12 @@ pub(crate) async fn delete(
 }
 
 /// The present password and the one to come.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct PasswordChange {
+    #[schema(value_type = PresentedPassword, required)]
     current_password: Option<Secret>,
+    #[schema(value_type = Password, required)]
     new_password: Option<Secret>,
 }
 
@@ -113,14 +119,14 @@ pub(crate) async fn change_password(
         let found = state.database.read(move |db| users::find_credentials(db, &wanted)).await?;
         let found = Whose::Own.admit(found, |credentials| &credentials.user)?;
         if_match.require(Some(found.user.version))?;
-        let verified = state.verify_password(current.clone(), Some(found.password_hash.clone())).await?;
+        let verified = state.verify_password(id.as_str(), current.clone(), Some(found.password_hash.clone())).await?;
         if !verified.is_match() {
             return Err(Error::InvalidCredentials);
         }
         let hash = if let Some(hash) = new_hash.take() {
             hash
         } else {
-            let hashed = state.hashing.hash(new.clone(), found.user.password_hints()).await;
+            let hashed = state.hashing.hash(id.as_str(), new.clone(), found.user.password_hints()).await;
             hashed.map_err(|refusal| refusal.of_field("new_password"))?
         };
 

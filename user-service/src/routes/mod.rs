@@ -15,7 +15,8 @@ use service_kit::{
     db::Database,
     http::{ETag, IfMatch, not_modified},
 };
-use tokio::sync::Notify;
+use tokio::sync::{Mutex, Notify};
+use utoipa::ToSchema;
 
 use crate::{
     domain::{
@@ -29,7 +30,9 @@ use crate::{
 };
 
 pub(crate) mod credentials;
+pub(crate) mod import;
 pub(crate) mod me;
+pub(crate) mod openapi;
 pub(crate) mod users;
 
 /// What the handlers work with.
@@ -38,22 +41,29 @@ pub(crate) struct State {
     pub(crate) clock: Clock,
     pub(crate) hashing: HashingPool,
     pub(crate) default_roles: Roles,
+    /// One import at a time writes; the others wait here and keep no connection meanwhile.
+    pub(crate) importing: Mutex<()>,
     /// Rung when an event was put into the outbox.
     pub(crate) outbox_filled: Arc<Notify>,
 }
 
 /// A user as clients see one.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = User)]
 struct UserResponse {
     id: UserId,
     email: Email,
+    #[schema(required)]
     username: Option<Username>,
+    #[schema(required)]
     name: Option<Name>,
     roles: Roles,
     email_verified: bool,
     disabled: bool,
     created_at: Timestamp,
     updated_at: Timestamp,
+    /// 1 at first, and 1 more with every change.
+    #[schema(minimum = 1)]
     version: i64,
 }
 
@@ -114,8 +124,13 @@ impl Whose {
 
 impl State {
     /// Holds a password against a stored hash, or against nobody's.
-    async fn verify_password(&self, password: Password, stored: Option<PasswordHash>) -> Result<Verified, Error> {
-        let verified = self.hashing.verify(password, stored).await?;
+    async fn verify_password(
+        &self,
+        account: &str,
+        password: Password,
+        stored: Option<PasswordHash>,
+    ) -> Result<Verified, Error> {
+        let verified = self.hashing.verify(account, password, stored).await?;
         if verified.verdict == Verdict::OtherPepper {
             log::warn!("a stored password hash was made under another pepper than passwords.pepper");
         }

@@ -8,8 +8,9 @@ use service_kit::{
     validate::{Invalid, Validator},
 };
 use shared_claims::actix::Authorized;
+use utoipa::ToSchema;
 
-use super::{PRIVATE, State, UserResponse, Whose, respond, respond_to_read};
+use super::{PRIVATE, State, UserResponse, Whose, openapi::BcryptHash, respond, respond_to_read};
 use crate::{
     domain::{
         password::{Password, PasswordHash},
@@ -92,14 +93,20 @@ fn parse_id(text: &str) -> Result<UserId, Error> {
 }
 
 /// A user to make, with a password or with the bcrypt hash of one.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Creation {
+    #[schema(value_type = Email, required)]
     email: Option<String>,
+    #[schema(value_type = Option<Password>)]
     password: Option<Secret>,
+    #[schema(value_type = Option<BcryptHash>)]
     password_hash: Option<Secret>,
+    #[schema(value_type = Option<Username>)]
     username: Option<String>,
+    #[schema(value_type = Option<Name>)]
     name: Option<String>,
+    #[schema(value_type = Option<Roles>)]
     roles: Option<Vec<String>>,
     #[serde(default)]
     email_verified: bool,
@@ -154,7 +161,7 @@ pub(crate) async fn create(
     let hash = match password {
         NewPassword::Hashed(hash) => hash,
         NewPassword::Plain(password) => {
-            let hashed = state.hashing.hash(password, new.password_hints()).await;
+            let hashed = state.hashing.hash(new.email.as_str(), password, new.password_hints()).await;
             hashed.map_err(|refusal| refusal.of_field("password"))?
         }
     };
@@ -168,19 +175,24 @@ pub(crate) async fn create(
 }
 
 /// What admins may change of a user.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 #[allow(clippy::option_option, reason = "absent, null and a value are three different things")]
 pub(crate) struct AnybodysChanges {
     #[serde(default, deserialize_with = "present")]
+    #[schema(value_type = Email, required = false)]
     email: Option<String>,
     #[serde(default, deserialize_with = "present")]
+    #[schema(value_type = Option<Username>)]
     username: Option<Option<String>>,
     #[serde(default, deserialize_with = "present")]
+    #[schema(value_type = Option<Name>)]
     name: Option<Option<String>>,
     #[serde(default, deserialize_with = "present")]
+    #[schema(value_type = Roles, required = false)]
     roles: Option<Vec<String>>,
     #[serde(default, deserialize_with = "present")]
+    #[schema(nullable = false)]
     disabled: Option<bool>,
 }
 

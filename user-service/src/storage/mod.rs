@@ -6,6 +6,7 @@
 use diesel_migrations::{EmbeddedMigrations, embed_migrations};
 use service_kit::db::Migrations;
 
+pub(crate) mod import;
 pub(crate) mod outbox;
 mod schema;
 pub(crate) mod users;

@@ -55,7 +55,7 @@ impl TryFrom<UserRow> for User {
 /// All of a user but the password's hash, as it is written.
 #[derive(Insertable, AsChangeset)]
 #[diesel(table_name = users, treat_none_as_null = true)]
-struct UserRecord {
+pub(super) struct UserRecord {
     id: String,
     email: String,
     username: Option<String>,
@@ -144,6 +144,16 @@ pub(crate) fn find(db: &mut Db, id: &UserId) -> Result<Option<User>, Error> {
         .map_err(read_error)?
         .map(User::try_from)
         .transpose()
+}
+
+/// The user with this e-mail address, held until the transaction ends.
+pub(super) fn lock_by_email(db: &mut Db, email: &Email) -> Result<Option<User>, Error> {
+    let user = users::table.filter(users::email.eq(email.as_str()));
+    let row = match db {
+        Db::Sqlite(connection) => user.select(UserRow::as_select()).first(connection),
+        Db::Postgres(connection) => user.select(UserRow::as_select()).for_update().first(connection),
+    };
+    row.optional().map_err(read_error)?.map(User::try_from).transpose()
 }
 
 /// The user with this id and the password's hash.

@@ -3,7 +3,7 @@
 use std::{
     net::TcpListener,
     sync::{
-        Arc, Mutex,
+        Arc, LazyLock, Mutex,
         atomic::{AtomicBool, AtomicI64, Ordering},
     },
     time::Duration,
@@ -15,7 +15,7 @@ use reqwest::{Method, StatusCode, header};
 use serde_json::{Value, json};
 use service_kit::{Clock, Timestamp, config::Sources};
 use shared_claims::{Claims, KeyRing, Signer, Verifier};
-use test_support::{Backend, FakeFeed, TestDatabase};
+use test_support::{Backend, Contract, Exchange, FakeFeed, TestDatabase};
 use tokio::sync::{oneshot, watch};
 use user_service::{App, Config};
 
@@ -188,6 +188,10 @@ impl TestApp {
     }
 }
 
+/// What every answer is held against.
+pub(crate) static CONTRACT: LazyLock<Contract> =
+    LazyLock::new(|| Contract::new(user_service::openapi().value().clone()));
+
 /// A response, read to its end.
 #[derive(Debug)]
 pub(crate) struct Answer {
@@ -198,9 +202,24 @@ pub(crate) struct Answer {
 
 impl Answer {
     pub(crate) async fn of(request: reqwest::RequestBuilder) -> Self {
-        let response = request.send().await.unwrap();
+        let (client, request) = request.build_split();
+        let request = request.unwrap();
+        let (method, path) = (request.method().clone(), request.url().path().to_owned());
+        let response = client.execute(request).await.unwrap();
         let (status, headers) = (response.status(), response.headers().clone());
-        Self { status, headers, text: response.text().await.unwrap() }
+        let answer = Self { status, headers, text: response.text().await.unwrap() };
+        answer.assert_documented(method.as_str(), &path);
+        answer
+    }
+
+    /// Holds it against the document.
+    fn assert_documented(&self, method: &str, path: &str) {
+        let value = |value: &header::HeaderValue| String::from_utf8_lossy(value.as_bytes()).into_owned();
+        let headers: Vec<_> = self.headers.iter().map(|(name, text)| (name.as_str().to_owned(), value(text))).collect();
+        let (status, body) = (self.status.as_u16(), Some(self.text.as_bytes()));
+        if let Err(fault) = CONTRACT.judge(Exchange { method, path, status, headers: &headers, body }) {
+            panic!("not as documented: {fault}");
+        }
     }
 
     pub(crate) fn json(&self) -> Value {
@@ -250,7 +269,9 @@ pub(crate) fn query_texts(db: &TestDatabase, sql: &str) -> Vec<String> {
     let rows: Vec<TextRow> = match db.backend() {
         Backend::Sqlite => {
             let path = db.url().strip_prefix("sqlite:").unwrap();
-            diesel::sql_query(sql).load(&mut SqliteConnection::establish(path).unwrap()).unwrap()
+            let mut connection = SqliteConnection::establish(path).unwrap();
+            diesel::sql_query("PRAGMA busy_timeout = 10000").execute(&mut connection).unwrap();
+            diesel::sql_query(sql).load(&mut connection).unwrap()
         }
         Backend::Postgres => diesel::sql_query(sql).load(&mut PgConnection::establish(db.url()).unwrap()).unwrap(),
     };

@@ -3,8 +3,10 @@
 
 mod accounts;
 mod helpers;
+mod import;
 mod log_in;
 mod log_lines;
+mod openapi;
 mod outbox;
 mod overload;
 mod permissions;

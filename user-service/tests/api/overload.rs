@@ -45,6 +45,20 @@ on_both_databases! {
         app.log_in(body).await.expect(StatusCode::OK);
     }
 
+    async fn whoever_fills_the_queue_with_one_account_keeps_no_other_one_out(db: TestDatabase) {
+        let keys = [("passwords.cost", "11"), ("passwords.permits", "1"), ("passwords.queue_length", "12")];
+        let app = spawn_with(&db, &keys).await;
+        app.import("ada@example.com").await;
+        let wrong = json!({ "email": "grace@example.com", "password": PASSWORD });
+        let right = json!({ "email": "ada@example.com", "password": PASSWORD });
+        let mut storm: FuturesUnordered<_> = (0..40).map(|_| app.log_in(wrong.clone())).collect();
+        // The queue is full when the first is refused.
+        storm.next().await.unwrap().refused(503, "overloaded");
+        let (answer, storm) = tokio::join!(app.log_in(right), storm.collect::<Vec<_>>());
+        answer.expect(StatusCode::OK);
+        assert!(storm.iter().any(|answer| answer.status == StatusCode::UNAUTHORIZED), "{storm:?}");
+    }
+
     async fn what_waited_beyond_the_deadline_is_refused_too(db: TestDatabase) {
         let keys = [("passwords.cost", "10"), ("passwords.permits", "1"), ("passwords.queue_deadline_ms", "1")];
         let app = spawn_with(&db, &keys).await;

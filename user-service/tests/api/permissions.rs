@@ -33,6 +33,8 @@ fn routes(number: usize) -> Vec<Route> {
         route(Method::GET, "/users", Value::Null, admins(200)),
         route(Method::GET, "/users/{id}", Value::Null, admins(200)),
         route(Method::POST, "/users", created, admins(201)),
+        // A file is no JSON.
+        route(Method::POST, "/users/import", json!({}), admins(415)),
         route(Method::PATCH, "/users/{id}", json!({ "name": "Ada" }), admins(200)),
         route(Method::DELETE, "/users/{id}", Value::Null, admins(204)),
         route(Method::POST, "/internal/users", registered, services(201)),

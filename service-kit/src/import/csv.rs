@@ -7,7 +7,7 @@ use std::borrow::Cow;
 
 /// Follows the bytes of a record to tell a line break that ends it from one inside quotes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) enum Scan {
+pub(super) enum Scan {
     /// At the beginning of a field.
     #[default]
     FieldStart,
@@ -21,7 +21,7 @@ pub(crate) enum Scan {
 
 impl Scan {
     /// The state after one more byte.
-    pub(crate) fn after(self, byte: u8) -> Self {
+    pub(super) fn after(self, byte: u8) -> Self {
         match (self, byte) {
             (Self::FieldStart | Self::QuoteInQuoted, b'"') | (Self::Quoted, _) => {
                 if self == Self::Quoted && byte == b'"' { Self::QuoteInQuoted } else { Self::Quoted }
@@ -32,17 +32,17 @@ impl Scan {
     }
 
     /// Whether a line break here is part of a field.
-    pub(crate) fn is_quoted(self) -> bool {
+    pub(super) fn is_quoted(self) -> bool {
         self == Self::Quoted
     }
 }
 
 /// A record with text after a closing quote.
 #[derive(Debug, PartialEq, Eq)]
-pub(crate) struct Malformed;
+pub(super) struct Malformed;
 
 /// The fields of a record, which comes without the line break at its end.
-pub(crate) fn split(record: &str) -> Result<Vec<Cow<'_, str>>, Malformed> {
+pub(super) fn split(record: &str) -> Result<Vec<Cow<'_, str>>, Malformed> {
     let mut fields = Vec::with_capacity(4);
     let mut rest = record;
     loop {
@@ -84,7 +84,7 @@ fn split_quoted(text: &str) -> Result<(Cow<'_, str>, &str), Malformed> {
 }
 
 /// Writes a record with CRLF at its end (RFC 4180, 2).
-pub(crate) fn write_fields<'f>(out: &mut Vec<u8>, fields: impl IntoIterator<Item = &'f str>) {
+pub fn write_fields<'f>(out: &mut Vec<u8>, fields: impl IntoIterator<Item = &'f str>) {
     for (index, field) in fields.into_iter().enumerate() {
         if index > 0 {
             out.push(b',');
