@@ -3,40 +3,51 @@
 use std::{ffi::OsString, net::SocketAddr, path::PathBuf, process::ExitCode};
 
 use clap::{Args, CommandFactory as _, Parser, Subcommand, error::ErrorKind};
+use clap_complete::Shell;
 use service_kit::boot::complain;
 
-use crate::{commands, failure::Failure};
+use crate::{
+    commands,
+    failure::Failure,
+    output::{self, Format},
+};
 
 /// The name in front of every line on standard error.
 const NAME: &str = "signet";
 
 const CONFIGURATION_HELP: &str = "\
 Every key of the configuration can also be set in the environment, as SIGNET__SECTION__KEY; every secret also as \
-SIGNET__SECTION__KEY_FILE, the path of a file that holds it. --print-config shows the keys.
+SIGNET__SECTION__KEY_FILE, the path of a file that holds it. --print-config shows the keys.";
 
-Exit codes: 0 done, 1 failed, 2 the command line is wrong, 78 the configuration is wrong.";
+const EXIT_CODES: &str = "\
+Exit codes: 0 done, and nothing found wrong; 1 failed, or something was found wrong (lines that cannot be taken, a token \
+that is refused, a service that is not ready, what doctor complains of); 2 the command line is wrong; 78 the \
+configuration is wrong. Each failure is one line on standard error that says what to do.";
 
 /// Token authentication for services that would rather not ask. Without a command: `signet up`.
 #[derive(Debug, Parser)]
-#[command(name = NAME, version, after_help = CONFIGURATION_HELP)]
+#[command(name = NAME, version, after_help = format!("{CONFIGURATION_HELP}\n\n{EXIT_CODES}"))]
 struct Cli {
     #[command(flatten)]
-    place: Place,
+    globals: Globals,
     #[command(flatten)]
     up: UpOptions,
     #[command(subcommand)]
     command: Option<Command>,
 }
 
-/// Where the stack on this machine keeps what is its own.
+/// What every command takes: where the stack on this machine keeps what is its own, and how to report.
 #[derive(Args, Clone, Debug)]
-pub(crate) struct Place {
+pub(crate) struct Globals {
     /// The directory of the databases and of the secrets that `up` made
     #[arg(long, value_name = "DIR", default_value = "data", global = true)]
     pub(crate) data_dir: PathBuf,
     /// A TOML file on top of the built-in defaults
     #[arg(long, value_name = "FILE", global = true)]
     pub(crate) config: Option<PathBuf>,
+    /// How commands that list or report something do so
+    #[arg(long, value_enum, value_name = "FORMAT", default_value = "human", global = true)]
+    pub(crate) output: Format,
 }
 
 #[derive(Args, Clone, Copy, Debug, Default)]
@@ -69,8 +80,16 @@ impl UpOptions {
 #[derive(Debug, Subcommand)]
 enum Command {
     /// Run the whole stack in this process, on SQLite files in the data directory unless configured otherwise
-    #[command(after_help = CONFIGURATION_HELP)]
+    #[command(after_help = format!("{CONFIGURATION_HELP}\n\n{EXIT_CODES}"))]
     Up(UpOptions),
+    /// Say what usually goes wrong with a stack, and which line of the configuration to change
+    Doctor(commands::doctor::Options),
+    /// Show the services of a stack: which run, which are ready, what they know
+    Status(commands::status::Options),
+    /// Log in to a stack, for the commands that follow
+    Login(commands::login::LogIn),
+    /// End the log-in
+    Logout(commands::login::LogOut),
     /// Import and export persons
     #[command(subcommand)]
     Persons(commands::persons::Command),
@@ -86,12 +105,20 @@ enum Command {
     /// Make secrets
     #[command(subcommand)]
     Secret(commands::secret::Command),
+    /// Look into access tokens, and make some for tests
+    #[command(subcommand)]
+    Token(commands::token::Command),
+    /// Print a script that completes commands and options in a shell
+    Completions {
+        /// The shell
+        shell: Shell,
+    },
 }
 
 /// Runs the program with this process's arguments.
 pub fn run() -> ExitCode {
     match parse(std::env::args_os()) {
-        Ok((place, command)) => match dispatch(&place, command) {
+        Ok((globals, command)) => match dispatch(&globals, command) {
             Ok(code) => code,
             Err(failure) => {
                 complain(NAME, &failure);
@@ -103,25 +130,36 @@ pub fn run() -> ExitCode {
     }
 }
 
-fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<(Place, Command), clap::Error> {
-    let Cli { place, up, command } = Cli::try_parse_from(arguments)?;
+fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<(Globals, Command), clap::Error> {
+    let Cli { globals, up, command } = Cli::try_parse_from(arguments)?;
     match command {
-        None => Ok((place, Command::Up(up))),
-        Some(Command::Up(inner)) => Ok((place, Command::Up(inner.or(up)))),
+        None => Ok((globals, Command::Up(up))),
+        Some(Command::Up(inner)) => Ok((globals, Command::Up(inner.or(up)))),
         Some(_) if up.is_given() => Err(Cli::command()
             .error(ErrorKind::ArgumentConflict, "--bind, --demo and --print-config belong to `signet up` alone")),
-        Some(other) => Ok((place, other)),
+        Some(other) => Ok((globals, other)),
     }
 }
 
-fn dispatch(place: &Place, command: Command) -> Result<ExitCode, Failure> {
+fn dispatch(globals: &Globals, command: Command) -> Result<ExitCode, Failure> {
     match command {
-        Command::Up(options) => commands::up::run(place, options),
-        Command::Persons(command) => commands::persons::run(place, command),
-        Command::Users(command) => commands::users::run(place, command),
-        Command::Keys(command) => commands::keys::run(place, command),
-        Command::Clients(command) => commands::clients::run(place, command),
+        Command::Up(options) => commands::up::run(globals, options),
+        Command::Persons(command) => commands::persons::run(globals, command),
+        Command::Users(command) => commands::users::run(globals, command),
+        Command::Keys(command) => commands::keys::run(globals, command),
+        Command::Clients(command) => commands::clients::run(globals, command),
         Command::Secret(command) => Ok(commands::secret::run(command)),
+        Command::Doctor(options) => commands::doctor::run(globals, &options),
+        Command::Status(options) => commands::status::run(globals, &options),
+        Command::Login(options) => commands::login::log_in(globals, &options),
+        Command::Logout(options) => commands::login::log_out(globals, &options),
+        Command::Token(command) => commands::token::run(globals, command),
+        Command::Completions { shell } => {
+            let mut script = Vec::new();
+            clap_complete::generate(shell, &mut Cli::command(), NAME, &mut script);
+            output::print(String::from_utf8_lossy(&script).trim_end());
+            Ok(ExitCode::SUCCESS)
+        }
     }
 }
 
@@ -131,7 +169,7 @@ mod tests {
 
     use super::*;
 
-    fn parsed(line: &str) -> Result<(Place, Command), clap::Error> {
+    fn parsed(line: &str) -> Result<(Globals, Command), clap::Error> {
         parse(line.split(' ').map(OsString::from))
     }
 
@@ -147,14 +185,14 @@ mod tests {
             "signet up --data-dir here --bind 127.0.0.1:9000 --demo",
             "signet --data-dir here --demo up --bind 127.0.0.1:9000",
         ] {
-            let (place, command) = parsed(line).unwrap();
+            let (globals, command) = parsed(line).unwrap();
             let Command::Up(options) = command else { panic!("{line}: {command:?}") };
-            assert_eq!(place.data_dir, Path::new("here"), "{line}");
+            assert_eq!(globals.data_dir, Path::new("here"), "{line}");
             assert_eq!(options.bind, Some("127.0.0.1:9000".parse().unwrap()), "{line}");
             assert!(options.demo, "{line}");
         }
-        let (place, command) = parsed("signet").unwrap();
-        assert_eq!(place.data_dir, Path::new("data"));
+        let (globals, command) = parsed("signet").unwrap();
+        assert_eq!(globals.data_dir, Path::new("data"));
         assert!(matches!(command, Command::Up(UpOptions { bind: None, demo: false, print_config: false })));
     }
 

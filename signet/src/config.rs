@@ -1,6 +1,10 @@
 //! The configuration of the stack: the keys of all services once each, and how each service's own comes of them.
 
-use std::{collections::BTreeMap, net::SocketAddr, path::Path};
+use std::{
+    collections::BTreeMap,
+    net::SocketAddr,
+    path::{Path, PathBuf},
+};
 
 use auth_service::config::{RefreshConfig, SessionsConfig};
 use serde::{Deserialize, Serialize};
@@ -11,7 +15,7 @@ use service_kit::{
 };
 
 use crate::{
-    cli::Place,
+    cli::Globals,
     secrets::{StoredSecrets, Wanted},
     stack::StackConfig,
 };
@@ -194,8 +198,8 @@ impl UpConfig {
 }
 
 /// Where the configuration of the stack on this machine comes from.
-pub(crate) fn sources(place: &Place, bind: Option<SocketAddr>) -> Sources {
-    let mut sources = Sources::from_process(place.config.clone());
+pub(crate) fn sources(globals: &Globals, bind: Option<SocketAddr>) -> Sources {
+    let mut sources = Sources::from_process(globals.config.clone());
     sources.overrides.extend(bind.map(|bind| ("server.bind".to_owned(), bind.to_string())));
     sources
 }
@@ -206,11 +210,18 @@ pub(crate) fn operator_token() -> Option<String> {
     std::env::var("SIGNET_TOKEN").ok().filter(|token| !token.is_empty())
 }
 
+/// Where programs keep what they have configured for the user who runs them: `$XDG_CONFIG_HOME`, else `~/.config`.
+#[allow(clippy::disallowed_methods, reason = "this is the place that reads the environment")]
+pub(crate) fn user_config_directory() -> Option<PathBuf> {
+    let directory = |name: &str| std::env::var_os(name).map(PathBuf::from).filter(|path| path.is_absolute());
+    directory("XDG_CONFIG_HOME").or_else(|| Some(directory("HOME")?.join(".config")))
+}
+
 #[cfg(test)]
 mod tests {
-    use std::path::PathBuf;
-
     use toml::{Table, Value};
+
+    use crate::output::Format;
 
     use super::*;
 
@@ -233,8 +244,9 @@ mod tests {
     #[test]
     fn every_key_of_every_service_is_a_key_of_the_stack_with_the_same_default() {
         /// What the stack sees to itself.
-        const OTHERWISE: [&str; 6] = [
+        const OTHERWISE: [&str; 7] = [
             "server.bind",
+            "tokens.issuer",
             "database.url",
             "tokens.audience",
             "services.auth_url",
@@ -317,8 +329,8 @@ mod tests {
 
     #[test]
     fn the_command_line_wins_over_the_environment() {
-        let place = Place { data_dir: PathBuf::from("data"), config: None };
-        let mut sources = sources(&place, Some("127.0.0.1:9999".parse().unwrap()));
+        let globals = Globals { data_dir: PathBuf::from("data"), config: None, output: Format::Human };
+        let mut sources = sources(&globals, Some("127.0.0.1:9999".parse().unwrap()));
         sources.environment = vec![("SIGNET__SERVER__BIND".into(), "127.0.0.1:7777".into())];
         assert_eq!(sources.load::<UpConfig>().unwrap().server.bind.port(), 9999);
     }

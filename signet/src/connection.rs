@@ -8,7 +8,7 @@ use reqwest::{Method, RequestBuilder, Response, Url, header::HeaderValue};
 use service_kit::{Clock, problem::Problem, server::termination};
 use shared_claims::{Claims, KeyRing, Signer};
 
-use crate::{cli::Place, config, failure::Failure, ring_file, secrets::SecretsFile};
+use crate::{cli::Globals, config, failure::Failure, logins, ring_file, secrets::SecretsFile};
 
 /// Who signs the tokens that the program makes for itself: `sub` and `client_id`.
 const CLIENT_ID: &str = "signet-cli";
@@ -18,10 +18,13 @@ const TOKEN_TTL_SECONDS: u64 = 60;
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 
+const METADATA_TIMEOUT: Duration = Duration::from_secs(10);
+
 /// Which stack to talk to.
 #[derive(Args, Clone, Debug)]
 pub(crate) struct Target {
-    /// Where the stack is. The token is `SIGNET_TOKEN` or, on this machine, made with the secrets in the data directory
+    /// Where the stack is. The token is `SIGNET_TOKEN`, that of `signet login`, or, on this machine, made with the keys in
+    /// the data directory
     #[arg(long, env = "SIGNET_URL", default_value = "http://127.0.0.1:8080", value_parser = parse_url)]
     pub(crate) url: Url,
 }
@@ -34,7 +37,7 @@ pub(crate) struct AuthTarget {
     pub(crate) auth_url: Url,
 }
 
-fn parse_url(text: &str) -> Result<Url, String> {
+pub(crate) fn parse_url(text: &str) -> Result<Url, String> {
     let url = Url::parse(text).ok().filter(|url| matches!(url.scheme(), "http" | "https") && url.host().is_some());
     let Some(mut url) = url else {
         return Err("it must be a URL such as https://id.example".to_owned());
@@ -50,7 +53,7 @@ fn parse_url(text: &str) -> Result<Url, String> {
 }
 
 /// Whether the URL leads to this machine.
-fn is_loopback(url: &Url) -> bool {
+pub(crate) fn is_loopback(url: &Url) -> bool {
     match url.host_str() {
         Some("localhost") => true,
         Some(host) => {
@@ -60,11 +63,23 @@ fn is_loopback(url: &Url) -> bool {
     }
 }
 
+/// A client for a stack. It follows no redirection, which could lead a token elsewhere.
+pub(crate) fn http_client(url: &Url) -> Result<reqwest::Client, Failure> {
+    let mut builder = reqwest::Client::builder()
+        .connect_timeout(CONNECT_TIMEOUT)
+        .redirect(reqwest::redirect::Policy::none())
+        .user_agent(concat!("signet/", env!("CARGO_PKG_VERSION")));
+    if is_loopback(url) {
+        builder = builder.no_proxy();
+    }
+    Ok(builder.build().context("no HTTP client could be made")?)
+}
+
 /// A stack and the right to do one thing there.
 pub(crate) struct Connection {
     url: Url,
     client: reqwest::Client,
-    authorization: HeaderValue,
+    authorization: Option<HeaderValue>,
     hints: Hints,
 }
 
@@ -91,30 +106,49 @@ impl Hints {
         ..Self::STACK
     };
 
-    fn self_signed(self) -> Self {
-        let unauthorized = "the stack was started with other secrets than those in the data directory: name its \
-                            directory with --data-dir, or put a token into SIGNET_TOKEN";
+    fn because(self, unauthorized: &'static str) -> Self {
         Self { unauthorized, ..self }
+    }
+
+    fn self_signed(self) -> Self {
+        self.because(
+            "the stack was started with other secrets than those in the data directory: name its directory with \
+             --data-dir, log in with `signet login`, or put a token into SIGNET_TOKEN",
+        )
+    }
+
+    fn logged_in(self) -> Self {
+        self.because("the log-in has ended: run `signet login` again")
     }
 }
 
 impl Connection {
-    /// Finds a token with the scope: the one in `SIGNET_TOKEN`, else one that we sign ourselves with the common secret
-    /// of a stack on this machine.
-    pub(crate) fn open(target: &Target, place: &Place, scope: &str) -> Result<Self, Failure> {
-        Self::find_token(&target.url, place, scope, Hints::STACK)
-    }
-
-    /// The same at auth-service's own port.
-    pub(crate) fn open_auth_service(target: &AuthTarget, place: &Place, scope: &str) -> Result<Self, Failure> {
-        Self::find_token(&target.auth_url, place, scope, Hints::AUTH_SERVICE)
-    }
-
-    fn find_token(url: &Url, place: &Place, scope: &str, hints: Hints) -> Result<Self, Failure> {
-        match config::operator_token() {
-            Some(token) => Self::with_token(url.clone(), &token, hints),
-            None => Self::with_token(url.clone(), &own_token(url, place, scope)?, hints.self_signed()),
+    /// Finds a token with the scope: the one in `SIGNET_TOKEN`, else that of a log-in there, else one that we sign
+    /// ourselves with the keys of a stack on this machine.
+    pub(crate) async fn open(target: &Target, globals: &Globals, scope: &str) -> Result<Self, Failure> {
+        let (url, hints) = (&target.url, Hints::STACK);
+        if let Some(token) = config::operator_token() {
+            return Self::with_token(url.clone(), &token, hints);
         }
+        if let Some(token) = logins::access_token(url).await? {
+            return Self::with_token(url.clone(), &token, hints.logged_in());
+        }
+        let token = own_token(url, hints, globals, scope).await?;
+        Self::with_token(url.clone(), &token, hints.self_signed())
+    }
+
+    /// The same at auth-service's own port, where no user's token is of use.
+    pub(crate) async fn open_auth_service(
+        target: &AuthTarget,
+        globals: &Globals,
+        scope: &str,
+    ) -> Result<Self, Failure> {
+        let (url, hints) = (&target.auth_url, Hints::AUTH_SERVICE);
+        if let Some(token) = config::operator_token() {
+            return Self::with_token(url.clone(), &token, hints);
+        }
+        let token = own_token(url, hints, globals, scope).await?;
+        Self::with_token(url.clone(), &token, hints.self_signed())
     }
 
     /// With a token that the stack's own secrets have signed.
@@ -123,30 +157,42 @@ impl Connection {
     }
 
     /// At auth-service's own port with a token that a key ring has signed.
-    pub(crate) fn with_token_of_ring(target: &AuthTarget, token: &str) -> Result<Self, Failure> {
+    pub(crate) async fn with_ring(target: &AuthTarget, globals: &Globals, ring: &KeyRing) -> Result<Self, Failure> {
         let unauthorized = "auth-service takes no token of this ring: is it the one that it uses?";
-        Self::with_token(target.auth_url.clone(), token, Hints { unauthorized, ..Hints::AUTH_SERVICE })
+        let hints = Hints::AUTH_SERVICE.because(unauthorized);
+        let configuration: config::UpConfig = config::sources(globals, None).load()?;
+        let issuer = configured_or_told(&configuration, &target.auth_url, hints).await?;
+        let token = sign(ring, &issuer, service_kit::peer::INTERNAL_SCOPE)?;
+        Self::with_token(target.auth_url.clone(), &token, hints)
+    }
+
+    /// Shows a token whose fate is of interest, whosever it is.
+    pub(crate) fn showing(url: Url, token: &str) -> Result<Self, Failure> {
+        Self::with_token(url, token, Hints::STACK)
+    }
+
+    /// Without a token, for what asks for none; `unauthorized` says what a refusal may mean.
+    pub(crate) fn without_token(url: Url, unauthorized: &'static str) -> Result<Self, Failure> {
+        let client = http_client(&url)?;
+        Ok(Self { url, client, authorization: None, hints: Hints::STACK.because(unauthorized) })
     }
 
     fn with_token(url: Url, token: &str, hints: Hints) -> Result<Self, Failure> {
         let mut authorization = HeaderValue::from_str(&format!("Bearer {token}"))
             .map_err(|_| anyhow!("the token in SIGNET_TOKEN holds characters that no token has"))?;
         authorization.set_sensitive(true);
-        let mut builder = reqwest::Client::builder()
-            .connect_timeout(CONNECT_TIMEOUT)
-            .redirect(reqwest::redirect::Policy::none())
-            .user_agent(concat!("signet/", env!("CARGO_PKG_VERSION")));
-        if is_loopback(&url) {
-            builder = builder.no_proxy();
-        }
-        let client = builder.build().context("no HTTP client could be made")?;
-        Ok(Self { url, client, authorization, hints })
+        let client = http_client(&url)?;
+        Ok(Self { url, client, authorization: Some(authorization), hints })
     }
 
     /// Starts a request; the path has no slash in front.
     pub(crate) fn request(&self, method: Method, path: &str) -> Result<RequestBuilder, Failure> {
         let url = self.url.join(path).context("the address of the stack")?;
-        Ok(self.client.request(method, url).header(reqwest::header::AUTHORIZATION, self.authorization.clone()))
+        let request = self.client.request(method, url);
+        Ok(match &self.authorization {
+            Some(authorization) => request.header(reqwest::header::AUTHORIZATION, authorization.clone()),
+            None => request,
+        })
     }
 
     /// Sends a request and has its answer, whatever the status.
@@ -159,6 +205,36 @@ impl Connection {
             }
             .into()
         })
+    }
+
+    /// All items of a list, page by page.
+    pub(crate) async fn all<T: serde::de::DeserializeOwned>(
+        &self,
+        path: &str,
+        query: &[(&str, &str)],
+        timeout: Duration,
+    ) -> Result<Vec<T>, Failure> {
+        #[derive(serde::Deserialize)]
+        struct Page<T> {
+            items: Vec<T>,
+            next_cursor: Option<String>,
+        }
+
+        let mut all = Vec::new();
+        let mut cursor: Option<String> = None;
+        loop {
+            let mut request = self.request(Method::GET, path)?.query(&[("limit", "200")]).query(query);
+            if let Some(cursor) = &cursor {
+                request = request.query(&[("cursor", cursor)]);
+            }
+            let answer = self.send(request.timeout(timeout)).await?;
+            let page: Page<T> = read_json(self.succeed(answer).await?).await?;
+            all.extend(page.items);
+            cursor = page.next_cursor;
+            if cursor.is_none() {
+                return Ok(all);
+            }
+        }
     }
 
     /// The answer, if it is a success; else what the stack says against it.
@@ -181,7 +257,7 @@ impl Connection {
 /// What the stack says against a request.
 #[derive(Debug)]
 pub(crate) struct Refusal {
-    status: reqwest::StatusCode,
+    pub(crate) status: reqwest::StatusCode,
     request_id: Option<String>,
     pub(crate) problem: Option<Problem>,
     hint: Option<&'static str>,
@@ -222,39 +298,87 @@ impl From<Refusal> for Failure {
     }
 }
 
-/// A token that the program signs for itself, with the common secret that the data directory or the configuration
-/// holds. Only for a stack on this machine: elsewhere, that secret is not this machine's to use.
-fn own_token(url: &Url, place: &Place, scope: &str) -> Result<String, Failure> {
+/// A token that the program signs for itself, with the keys that the data directory or the configuration holds. Only
+/// for a stack on this machine: elsewhere, they are not this machine's to use.
+async fn own_token(url: &Url, hints: Hints, globals: &Globals, scope: &str) -> Result<String, Failure> {
     if !is_loopback(url) {
-        Err(anyhow!("a token is needed for {url}: log in there and put the access token into SIGNET_TOKEN"))?;
+        Err(anyhow!(
+            "a token is needed for {url}: log in with `signet login --url {url}`, or put an access token into SIGNET_TOKEN"
+        ))?;
     }
-    let sources = config::sources(place, None);
-    let mut configuration: config::UpConfig = sources.load()?;
-    if configuration.wants_keys() {
-        let stored = SecretsFile::in_directory(&place.data_dir).read().map_err(anyhow::Error::new)?;
-        configuration.take(stored.unwrap_or_default());
-    }
-    if configuration.wants_keys() {
-        let path = ring_file::in_directory(&place.data_dir);
-        if !path.exists() {
-            Err(anyhow!(
-                "a token is needed: put one into SIGNET_TOKEN, or name the data directory of the stack with \
-                 --data-dir ({} is not there)",
-                path.display()
-            ))?;
+    let AtHand { configuration, ring } = AtHand::find(globals)?;
+    let ring = ring.ok_or_else(|| {
+        anyhow!(
+            "a token is needed: log in with `signet login --url {url}`, put a token into SIGNET_TOKEN, or name the data \
+             directory of the stack with --data-dir ({} is not there)",
+            ring_file::in_directory(&globals.data_dir).display()
+        )
+    })?;
+    sign(&ring, &configured_or_told(&configuration, url, hints).await?, scope)
+}
+
+/// What this machine knows of the stack's keys.
+pub(crate) struct AtHand {
+    /// The configuration, with the secrets of the data directory in it.
+    pub(crate) configuration: config::UpConfig,
+    /// The ring, if there is one here.
+    pub(crate) ring: Option<KeyRing>,
+}
+
+impl AtHand {
+    /// Looks into the configuration, then into the data directory.
+    pub(crate) fn find(globals: &Globals) -> Result<Self, Failure> {
+        let mut configuration: config::UpConfig = config::sources(globals, None).load()?;
+        if configuration.wants_keys() {
+            let stored = SecretsFile::in_directory(&globals.data_dir).read().map_err(anyhow::Error::new)?;
+            configuration.take(stored.unwrap_or_default());
         }
-        configuration.tokens.jwks_file = Some(path);
+        if configuration.wants_keys() {
+            configuration.tokens.jwks_file =
+                Some(ring_file::in_directory(&globals.data_dir)).filter(|path| path.exists());
+        }
+        let ring = if configuration.wants_keys() { None } else { Some(configuration.keys()?.ring().current()) };
+        Ok(Self { configuration, ring: ring.map(|ring| KeyRing::clone(&ring)) })
     }
-    sign(&configuration, scope)
 }
 
-/// A short-lived client token with one scope, for every service of the stack.
-pub(crate) fn sign(configuration: &config::UpConfig, scope: &str) -> Result<String, Failure> {
-    sign_with(&configuration.keys()?.ring().current(), &configuration.tokens.issuer, scope)
+/// The issuer of a stack: as configured here, else as the stack itself says.
+pub(crate) async fn issuer(configuration: &config::UpConfig, url: &Url) -> Result<String, Failure> {
+    configured_or_told(configuration, url, Hints::STACK).await
 }
 
-/// The same with the first key of a ring.
-pub(crate) fn sign_with(ring: &KeyRing, issuer: &str, scope: &str) -> Result<String, Failure> {
+async fn configured_or_told(configuration: &config::UpConfig, url: &Url, hints: Hints) -> Result<String, Failure> {
+    match configuration.tokens.issuer.as_str() {
+        "" => told(url, hints).await,
+        configured => Ok(configured.to_owned()),
+    }
+}
+
+/// The issuer that a stack says it is.
+pub(crate) async fn told_issuer(url: &Url) -> Result<String, Failure> {
+    told(url, Hints::STACK).await
+}
+
+async fn told(url: &Url, hints: Hints) -> Result<String, Failure> {
+    #[derive(serde::Deserialize)]
+    struct Metadata {
+        issuer: String,
+    }
+
+    let stack = Connection { url: url.clone(), client: http_client(url)?, authorization: None, hints };
+    let request = stack.request(Method::GET, &metadata_path(url))?.timeout(METADATA_TIMEOUT);
+    let answer = stack.succeed(stack.send(request).await?).await?;
+    let metadata: Metadata = read_json(answer).await?;
+    Ok(metadata.issuer)
+}
+
+/// Where a stack says who it is: the well-known path comes first, and that of the URL behind it (RFC 8414, 3.1).
+fn metadata_path(url: &Url) -> String {
+    format!("/.well-known/oauth-authorization-server{}", url.path().trim_end_matches('/'))
+}
+
+/// A short-lived client token with these scopes, for every service of the stack, signed with the first key of a ring.
+pub(crate) fn sign(ring: &KeyRing, issuer: &str, scope: &str) -> Result<String, Failure> {
     let signer = Signer::new(ring).context("the token cannot be signed")?;
     let now = Clock::system().now().as_seconds();
     let claims = Claims {
@@ -312,6 +436,16 @@ mod tests {
         for bad in ["127.0.0.1:8080", "ftp://example.org", "http://", "http://ada:pass@example.org", "http://a.b/?x=y"]
         {
             assert!(parse_url(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn the_metadata_of_a_stack_with_a_path_is_at_the_well_known_address_with_that_path_behind_it() {
+        for (url, path) in [
+            ("https://id.example", "/.well-known/oauth-authorization-server"),
+            ("https://id.example/signet/", "/.well-known/oauth-authorization-server/signet"),
+        ] {
+            assert_eq!(metadata_path(&parse_url(url).unwrap()), path);
         }
     }
 

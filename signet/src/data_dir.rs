@@ -56,7 +56,8 @@ pub(crate) fn make_private_file(path: &Path) -> Result<(), StartError> {
     }
 }
 
-fn private_directories() -> DirBuilder {
+/// Makes directories for their owner alone.
+pub(crate) fn private_directories() -> DirBuilder {
     let mut builder = DirBuilder::new();
     builder.recursive(true);
     #[cfg(unix)]
@@ -69,6 +70,15 @@ fn private_files() -> OpenOptions {
     #[cfg(unix)]
     std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
     options
+}
+
+/// Whether others than its owner may read a file, or write to it.
+pub(crate) fn is_exposed(path: &Path) -> bool {
+    #[cfg(unix)]
+    return fs::metadata(path)
+        .is_ok_and(|metadata| std::os::unix::fs::PermissionsExt::mode(&metadata.permissions()) & 0o077 != 0);
+    #[cfg(not(unix))]
+    return false;
 }
 
 #[cfg(test)]

@@ -10,9 +10,12 @@ mod connection;
 mod data_dir;
 mod failure;
 mod greeting;
+mod logins;
 mod output;
 mod ring_file;
 mod secrets;
 mod stack;
+mod survey;
+mod transfer;
 
 pub use stack::{Addresses, Stack, StackConfig};

@@ -13,6 +13,8 @@ use serde::Deserialize;
 use service_kit::{Secret, config::optional_secret};
 use zeroize::Zeroizing;
 
+use crate::data_dir;
+
 /// The file's name in the data directory.
 const FILE_NAME: &str = "secrets.toml";
 
@@ -111,12 +113,12 @@ impl SecretsFile {
     /// The secrets in the file, or `None` where there is no file.
     pub(crate) fn read(&self) -> Result<Option<StoredSecrets>, SecretsError> {
         let unreadable = |cause| SecretsError::Unreadable { path: self.0.clone(), cause };
-        let metadata = match fs::metadata(&self.0) {
-            Ok(metadata) => metadata,
+        match fs::metadata(&self.0) {
+            Ok(_) => {}
             Err(cause) if cause.kind() == io::ErrorKind::NotFound => return Ok(None),
             Err(cause) => return Err(unreadable(cause)),
-        };
-        if is_exposed(&metadata) {
+        }
+        if data_dir::is_exposed(&self.0) {
             return Err(SecretsError::Exposed { path: self.0.clone() });
         }
         let text = Zeroizing::new(fs::read_to_string(&self.0).map_err(unreadable)?);
@@ -188,17 +190,6 @@ struct PepperSection {
 
 fn first_line(text: &str) -> String {
     text.lines().next().unwrap_or_default().to_owned()
-}
-
-#[cfg(unix)]
-fn is_exposed(metadata: &fs::Metadata) -> bool {
-    use std::os::unix::fs::PermissionsExt as _;
-    metadata.permissions().mode() & 0o077 != 0
-}
-
-#[cfg(not(unix))]
-fn is_exposed(_: &fs::Metadata) -> bool {
-    false
 }
 
 #[cfg(test)]

@@ -22,7 +22,7 @@ pub struct StackConfig {
     pub auth: auth_service::Config,
     /// user-service. An empty `services.auth_url` is filled in with the stack's own auth-service.
     pub user: user_service::Config,
-    /// resource-service. So is its `services.auth_url`.
+    /// resource-service. So is its `services.auth_url`; and an empty `tokens.issuer` of each is the origin.
     pub resource: resource_service::Config,
 }
 
@@ -79,6 +79,9 @@ impl Stack {
             user: address(&user)?,
             resource: address(&resource)?,
         };
+        fill_in(&mut config.auth.tokens.issuer, addresses.origin);
+        fill_in(&mut config.user.tokens.issuer, addresses.origin);
+        fill_in(&mut config.resource.tokens.issuer, addresses.origin);
         fill_in(&mut config.auth.services.user_url, addresses.user);
         fill_in(&mut config.user.services.auth_url, addresses.auth);
         fill_in(&mut config.resource.services.auth_url, addresses.auth);

@@ -1,19 +1,19 @@
 //! `signet clients`: programs that get tokens of their own, by the grant `client_credentials`.
 
-use std::{fmt::Write as _, process::ExitCode, time::Duration};
+use std::{fmt, process::ExitCode, time::Duration};
 
 use anyhow::anyhow;
 use clap::{Args, Subcommand};
 use reqwest::{Method, StatusCode};
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use serde_json::json;
 use service_kit::peer::INTERNAL_SCOPE;
 
 use crate::{
-    cli::Place,
+    cli::Globals,
     connection::{self, AuthTarget, Connection},
     failure::Failure,
-    output,
+    output::{self, Table},
 };
 
 const TIMEOUT: Duration = Duration::from_secs(10);
@@ -54,64 +54,63 @@ pub(crate) struct Delete {
     target: AuthTarget,
 }
 
-#[derive(Deserialize)]
+#[derive(Deserialize, Serialize)]
 struct Registered {
     client_id: String,
-    #[serde(default)]
+    /// Only where it was made just now.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     client_secret: Option<String>,
     name: String,
     scope: String,
     created_at: String,
 }
 
-#[derive(Deserialize)]
-struct Page {
-    items: Vec<Registered>,
-    next_cursor: Option<String>,
-}
-
-pub(crate) fn run(place: &Place, command: Command) -> Result<ExitCode, Failure> {
-    let connect = |target: &AuthTarget| Connection::open_auth_service(target, place, INTERNAL_SCOPE);
-    match command {
-        Command::Create(options) => connection::converse(create(&connect(&options.target)?, &options)),
-        Command::List(options) => connection::converse(list(&connect(&options.target)?)),
-        Command::Delete(options) => connection::converse(delete(&connect(&options.target)?, &options.client_id)),
+impl fmt::Display for Registered {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(f, "client_id      {}", self.client_id)?;
+        writeln!(f, "client_secret  {}", self.client_secret.as_deref().unwrap_or_default())?;
+        write!(f, "scope          {}", self.scope)
     }
 }
 
-async fn create(connection: &Connection, options: &Create) -> Result<ExitCode, Failure> {
+#[derive(Serialize)]
+struct Clients(Vec<Registered>);
+
+impl fmt::Display for Clients {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut table = Table::new(["client_id", "made", "name", "scope"]);
+        for Registered { client_id, name, scope, created_at, .. } in &self.0 {
+            let made = created_at.get(..19).unwrap_or(created_at);
+            table.row([client_id.as_str(), made, name, scope]);
+        }
+        table.fmt(f)
+    }
+}
+
+pub(crate) fn run(globals: &Globals, command: Command) -> Result<ExitCode, Failure> {
+    connection::converse(async {
+        let connect = |target| Connection::open_auth_service(target, globals, INTERNAL_SCOPE);
+        match command {
+            Command::Create(options) => create(globals, &connect(&options.target).await?, &options).await,
+            Command::List(options) => list(globals, &connect(&options.target).await?).await,
+            Command::Delete(options) => delete(&connect(&options.target).await?, &options.client_id).await,
+        }
+    })
+}
+
+async fn create(globals: &Globals, connection: &Connection, options: &Create) -> Result<ExitCode, Failure> {
     let body = json!({ "name": options.name, "scope": options.scopes.join(" ") });
     let request = connection.request(Method::POST, "internal/clients")?.json(&body).timeout(TIMEOUT);
     let answer = connection.send(request).await?;
     let made: Registered = connection::read_json(connection.succeed(answer).await?).await?;
-    output::print(format_args!("client_id      {}", made.client_id));
-    output::print(format_args!("client_secret  {}", made.client_secret.unwrap_or_default()));
-    output::print(format_args!("scope          {}", made.scope));
+    globals.output.report(&made);
     Ok(ExitCode::SUCCESS)
 }
 
-async fn list(connection: &Connection) -> Result<ExitCode, Failure> {
-    let mut table = format!("{:<28}{:<22}{:<24}scope", "client_id", "made", "name");
-    let mut cursor: Option<String> = None;
-    loop {
-        let mut request = connection.request(Method::GET, "internal/clients")?.query(&[("limit", "200")]);
-        if let Some(cursor) = &cursor {
-            request = request.query(&[("cursor", cursor)]);
-        }
-        let answer = connection.send(request.timeout(TIMEOUT)).await?;
-        let page: Page = connection::read_json(connection.succeed(answer).await?).await?;
-        for client in page.items {
-            let Registered { client_id, name, scope, created_at, .. } = client;
-            let made = created_at.get(..19).unwrap_or(&created_at);
-            // Writing to a string cannot fail.
-            let _ = write!(table, "\n{client_id:<28}{made:<22}{name:<24}{scope}");
-        }
-        cursor = page.next_cursor;
-        if cursor.is_none() {
-            output::print(table);
-            return Ok(ExitCode::SUCCESS);
-        }
-    }
+async fn list(globals: &Globals, connection: &Connection) -> Result<ExitCode, Failure> {
+    let clients = connection.all("internal/clients", &[], TIMEOUT).await?;
+    globals.output.report(&Clients(clients));
+    Ok(ExitCode::SUCCESS)
 }
 
 async fn delete(connection: &Connection, client_id: &str) -> Result<ExitCode, Failure> {

@@ -1,21 +1,21 @@
 //! `signet keys`: the ring that tokens are signed and verified with, and its changes while everything runs.
 
-use std::{fmt::Write as _, path::PathBuf, process::ExitCode, time::Duration};
+use std::{fmt, fmt::Write as _, path::PathBuf, process::ExitCode, time::Duration};
 
 use anyhow::{Context as _, anyhow};
 use clap::{Args, Subcommand};
 use reqwest::Method;
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use serde_json::json;
-use service_kit::{Clock, Timestamp, peer::INTERNAL_SCOPE};
+use service_kit::{Clock, Timestamp};
 use shared_claims::KeyRing;
 
 use crate::{
-    cli::Place,
+    cli::Globals,
     config,
     connection::{self, AuthTarget, Connection},
     failure::Failure,
-    output,
+    output::{self, Table},
     ring_file::{self, Algorithm, RingFile, Standing},
 };
 
@@ -144,27 +144,27 @@ impl KeyState {
     }
 }
 
-pub(crate) fn run(place: &Place, command: Command) -> Result<ExitCode, Failure> {
+pub(crate) fn run(globals: &Globals, command: Command) -> Result<ExitCode, Failure> {
     match command {
-        Command::Generate(options) => generate(place, &options),
-        Command::List(options) => connection::converse(list(place, &options)),
-        Command::Public(options) => public(place, &options),
-        Command::Rotate(options) => connection::converse(rotate(place, &options)),
-        Command::Retire(options) => connection::converse(retire(place, &options)),
-        Command::Revoke(options) => connection::converse(revoke(place, &options)),
+        Command::Generate(options) => generate(globals, &options),
+        Command::List(options) => connection::converse(list(globals, &options)),
+        Command::Public(options) => public(globals, &options),
+        Command::Rotate(options) => connection::converse(rotate(globals, &options)),
+        Command::Retire(options) => connection::converse(retire(globals, &options)),
+        Command::Revoke(options) => connection::converse(revoke(globals, &options)),
     }
 }
 
 impl Ring {
-    fn path(&self, place: &Place) -> Result<PathBuf, Failure> {
+    fn path(&self, globals: &Globals) -> Result<PathBuf, Failure> {
         if let Some(path) = &self.file {
             return Ok(path.clone());
         }
-        let configuration: config::UpConfig = config::sources(place, None).load()?;
+        let configuration: config::UpConfig = config::sources(globals, None).load()?;
         if let Some(path) = configuration.tokens.jwks_file {
             return Ok(path);
         }
-        let path = ring_file::in_directory(&place.data_dir);
+        let path = ring_file::in_directory(&globals.data_dir);
         if configuration.tokens.secret.is_some() || !path.exists() {
             Err(anyhow!(
                 "there is no key ring at {}: name the file with --file, or the data directory of the stack with \
@@ -175,8 +175,8 @@ impl Ring {
         Ok(path)
     }
 
-    fn open(&self, place: &Place) -> Result<RingFile, Failure> {
-        Ok(RingFile::open(&self.path(place)?).map_err(anyhow::Error::new)?)
+    fn open(&self, globals: &Globals) -> Result<RingFile, Failure> {
+        Ok(RingFile::open(&self.path(globals)?).map_err(anyhow::Error::new)?)
     }
 }
 
@@ -188,8 +188,8 @@ fn save(file: &RingFile) -> Result<(), Failure> {
     Ok(file.save().map_err(anyhow::Error::new)?)
 }
 
-fn generate(place: &Place, options: &Generate) -> Result<ExitCode, Failure> {
-    let path = options.ring.file.clone().unwrap_or_else(|| ring_file::in_directory(&place.data_dir));
+fn generate(globals: &Globals, options: &Generate) -> Result<ExitCode, Failure> {
+    let path = options.ring.file.clone().unwrap_or_else(|| ring_file::in_directory(&globals.data_dir));
     let file = RingFile::create(&path, options.alg, now()).map_err(anyhow::Error::new)?;
     output::print(format_args!("made {} with the key {}", path.display(), file.signing()));
     if options.alg == Algorithm::Hs256 {
@@ -200,55 +200,105 @@ fn generate(place: &Place, options: &Generate) -> Result<ExitCode, Failure> {
     Ok(ExitCode::SUCCESS)
 }
 
-fn public(place: &Place, options: &Public) -> Result<ExitCode, Failure> {
-    let file = RingFile::read(&options.ring.path(place)?).map_err(anyhow::Error::new)?;
+fn public(globals: &Globals, options: &Public) -> Result<ExitCode, Failure> {
+    let file = RingFile::read(&options.ring.path(globals)?).map_err(anyhow::Error::new)?;
     let public = file.public().map_err(anyhow::Error::new)?;
     output::print(public.trim_end());
     Ok(ExitCode::SUCCESS)
 }
 
-async fn list(place: &Place, options: &List) -> Result<ExitCode, Failure> {
-    let file = RingFile::read(&options.ring.path(place)?).map_err(anyhow::Error::new)?;
+async fn list(globals: &Globals, options: &List) -> Result<ExitCode, Failure> {
+    let file = RingFile::read(&options.ring.path(globals)?).map_err(anyhow::Error::new)?;
     let ring = file.ring().map_err(anyhow::Error::new)?;
-    let state = match Operator::new(place, &options.target, &ring) {
+    let state = match Operator::new(globals, &options.target, &ring).await {
         Ok(operator) => operator.key_state().await,
         Err(failure) => Err(failure),
     };
-    output::print(table(&file, state.as_ref().ok()));
-    if let Err(failure) = state {
-        output::print(format_args!("\nWhich verifiers know them is not known: {failure}"));
-    }
+    globals.output.report(&KeyList::new(&file, &state));
     Ok(ExitCode::SUCCESS)
 }
 
-fn table(file: &RingFile, state: Option<&KeyState>) -> String {
-    let mut table = format!("{}\n\n{:<22}{:<8}{:<22}{}", file.path().display(), "key", "alg", "made", "standing");
-    for (kid, alg, made, standing) in file.keys() {
-        let made = made.map_or_else(|| "-".to_owned(), rfc3339);
-        let standing = match standing {
-            Standing::Signing => "signs".to_owned(),
-            Standing::Incoming => "verifies, to sign next".to_owned(),
-            Standing::Outgoing { until: Some(until) } => format!("verifies, to be retired after {}", rfc3339(until)),
-            Standing::Outgoing { until: None } => "verifies".to_owned(),
-            Standing::Public => "verifies, its private part is elsewhere".to_owned(),
-        };
-        // Writing to a string cannot fail.
-        let _ = write!(table, "\n{kid:<22}{alg:<8}{made:<22}{standing}");
-        if let Some(state) = state {
-            let all = state.verifiers.len();
-            let _ = write!(table, "; known to {} of {all} verifiers", all - state.lacking(kid).count());
-        }
-    }
-    table
+/// The keys of a ring, and who knows them.
+#[derive(Serialize)]
+struct KeyList {
+    file: PathBuf,
+    keys: Vec<ListedKey>,
+    /// How many verifiers there are, if auth-service could be asked.
+    verifiers: Option<usize>,
+    /// Why it could not.
+    unknown_because: Option<String>,
 }
 
-fn rfc3339(seconds: u64) -> String {
+#[derive(Serialize)]
+struct ListedKey {
+    kid: String,
+    alg: String,
+    made: Option<String>,
+    standing: &'static str,
+    /// After which time it may be retired, where that is known.
+    retire_after: Option<String>,
+    known_to: Option<usize>,
+}
+
+impl KeyList {
+    fn new(file: &RingFile, state: &Result<KeyState, Failure>) -> Self {
+        let keys = file.keys().map(|(kid, alg, made, standing)| {
+            let (standing, until) = match standing {
+                Standing::Signing => ("signing", None),
+                Standing::Incoming => ("incoming", None),
+                Standing::Outgoing { until } => ("outgoing", until),
+                Standing::Public => ("public", None),
+            };
+            ListedKey {
+                kid: kid.to_owned(),
+                alg: alg.to_owned(),
+                made: made.map(rfc3339),
+                standing,
+                retire_after: until.map(rfc3339),
+                known_to: state.as_ref().ok().map(|state| state.verifiers.len() - state.lacking(kid).count()),
+            }
+        });
+        Self {
+            file: file.path().to_owned(),
+            keys: keys.collect(),
+            verifiers: state.as_ref().ok().map(|state| state.verifiers.len()),
+            unknown_because: state.as_ref().err().map(ToString::to_string),
+        }
+    }
+}
+
+impl fmt::Display for KeyList {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut table = Table::new(["key", "alg", "made", "standing"]);
+        for ListedKey { kid, alg, made, standing, retire_after, known_to } in &self.keys {
+            let mut standing = match (*standing, retire_after) {
+                ("signing", _) => "signs".to_owned(),
+                ("incoming", _) => "verifies, to sign next".to_owned(),
+                ("outgoing", Some(time)) => format!("verifies, to be retired after {time}"),
+                ("outgoing", None) => "verifies".to_owned(),
+                _ => "verifies, its private part is elsewhere".to_owned(),
+            };
+            if let (Some(known), Some(all)) = (known_to, self.verifiers) {
+                // Writing to a string cannot fail.
+                let _ = write!(standing, "; known to {known} of {all} verifiers");
+            }
+            table.row([kid.as_str(), alg.as_str(), made.as_deref().unwrap_or("-"), standing.as_str()]);
+        }
+        write!(f, "{}\n\n{table}", self.file.display())?;
+        match &self.unknown_because {
+            Some(cause) => write!(f, "\n\nWhich verifiers know them is not known: {cause}"),
+            None => Ok(()),
+        }
+    }
+}
+
+pub(super) fn rfc3339(seconds: u64) -> String {
     let micros = i64::try_from(seconds).unwrap_or(i64::MAX / 2_000_000).saturating_mul(1_000_000);
     Timestamp::from_micros(micros).to_string().replace(".000000", "")
 }
 
-async fn rotate(place: &Place, options: &Rotate) -> Result<ExitCode, Failure> {
-    let mut file = options.ring.open(place)?;
+async fn rotate(globals: &Globals, options: &Rotate) -> Result<ExitCode, Failure> {
+    let mut file = options.ring.open(globals)?;
     let kid = if let Some(kid) = file.incoming().map(str::to_owned) {
         output::print(format_args!("going on with {kid}, which was added before"));
         kid
@@ -264,7 +314,7 @@ async fn rotate(place: &Place, options: &Rotate) -> Result<ExitCode, Failure> {
     }
     let former = file.signing().to_owned();
     let ring = file.ring().map_err(anyhow::Error::new)?;
-    let operator = Operator::new(place, &options.target, &ring)?;
+    let operator = Operator::new(globals, &options.target, &ring).await?;
     let state = operator
         .wait(Duration::from_secs(options.timeout), |state| {
             let lacking: Vec<_> = state.lacking(&kid).collect();
@@ -285,8 +335,8 @@ async fn rotate(place: &Place, options: &Rotate) -> Result<ExitCode, Failure> {
     Ok(ExitCode::SUCCESS)
 }
 
-async fn retire(place: &Place, options: &Retire) -> Result<ExitCode, Failure> {
-    let mut file = options.ring.open(place)?;
+async fn retire(globals: &Globals, options: &Retire) -> Result<ExitCode, Failure> {
+    let mut file = options.ring.open(globals)?;
     let kid = &options.kid;
     match file.standing_of(kid).map_err(anyhow::Error::new)? {
         Standing::Signing => Err(anyhow!("{kid} signs: `signet keys rotate` lets another one do that first"))?,
@@ -304,7 +354,7 @@ async fn retire(place: &Place, options: &Retire) -> Result<ExitCode, Failure> {
         Standing::Incoming | Standing::Outgoing { .. } | Standing::Public => {}
     }
     let ring = file.ring().map_err(anyhow::Error::new)?;
-    let state = Operator::new(place, &options.target, &ring)?.key_state().await?;
+    let state = Operator::new(globals, &options.target, &ring).await?.key_state().await?;
     let signing: Vec<_> = state.signing_with(kid).collect();
     if state.signing == *kid || !signing.is_empty() {
         Err(anyhow!(
@@ -318,8 +368,8 @@ async fn retire(place: &Place, options: &Retire) -> Result<ExitCode, Failure> {
     Ok(ExitCode::SUCCESS)
 }
 
-async fn revoke(place: &Place, options: &Revoke) -> Result<ExitCode, Failure> {
-    let mut file = options.ring.open(place)?;
+async fn revoke(globals: &Globals, options: &Revoke) -> Result<ExitCode, Failure> {
+    let mut file = options.ring.open(globals)?;
     let kid = &options.kid;
     let before = file.ring().map_err(anyhow::Error::new)?;
     if file.has(kid) {
@@ -340,11 +390,11 @@ async fn revoke(place: &Place, options: &Revoke) -> Result<ExitCode, Failure> {
     // The issuers first, so that no token is made that is refused at once. Where the file still has to be brought to
     // them, the verifiers are told all the same: they must not go on taking what a thief signs.
     let after = file.ring().map_err(anyhow::Error::new)?;
-    let renewed = Operator::new(place, &options.target, &after)?;
+    let renewed = Operator::new(globals, &options.target, &after).await?;
     let handed_over = renewed
         .wait(HANDOVER, |state| state.signing_with(kid).next().map(|id| format!("{id} still signs with {kid}")))
         .await;
-    let operator = if handed_over.is_ok() { renewed } else { Operator::new(place, &options.target, &before)? };
+    let operator = if handed_over.is_ok() { renewed } else { Operator::new(globals, &options.target, &before).await? };
     operator
         .revoke(kid)
         .await
@@ -362,10 +412,8 @@ struct Operator {
 }
 
 impl Operator {
-    fn new(place: &Place, target: &AuthTarget, ring: &KeyRing) -> Result<Self, Failure> {
-        let configuration: config::UpConfig = config::sources(place, None).load()?;
-        let token = connection::sign_with(ring, &configuration.tokens.issuer, INTERNAL_SCOPE)?;
-        Ok(Self { connection: Connection::with_token_of_ring(target, &token)? })
+    async fn new(globals: &Globals, target: &AuthTarget, ring: &KeyRing) -> Result<Self, Failure> {
+        Ok(Self { connection: Connection::with_ring(target, globals, ring).await? })
     }
 
     async fn key_state(&self) -> Result<KeyState, Failure> {

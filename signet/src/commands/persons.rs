@@ -1,29 +1,24 @@
 //! `signet persons`: persons into a stack that runs, and out of it, in files of any size.
 
 use std::{
-    fs::File,
-    io::{self, IsTerminal as _, Read, Write},
+    io::{self, IsTerminal as _, Write},
     path::{Path, PathBuf},
     process::ExitCode,
 };
 
-use anyhow::{Context as _, anyhow};
-use clap::{Args, Subcommand, ValueEnum};
-use futures_util::stream;
-use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
-use reqwest::{Body, Method, Response, header};
-use serde::Deserialize;
+use anyhow::Context as _;
+use clap::{Args, Subcommand};
+use indicatif::ProgressBar;
+use reqwest::{Method, Response, header};
 use service_kit::boot::complain;
-use tokio::sync::mpsc;
 
 use crate::{
-    cli::Place,
+    cli::Globals,
     connection::{self, Connection, Target},
     failure::Failure,
     output,
+    transfer::{Format, Input, Report, progress},
 };
-
-const CHUNK_BYTES: usize = 64 * 1024;
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
@@ -59,57 +54,13 @@ pub(crate) struct Export {
     target: Target,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-enum Format {
-    Csv,
-    Ndjson,
-}
-
-impl Format {
-    fn media_type(self) -> &'static str {
-        match self {
-            Self::Csv => "text/csv",
-            Self::Ndjson => "application/x-ndjson",
-        }
-    }
-
-    /// What a file's name says that it holds.
-    fn of(path: &Path) -> Option<Self> {
-        let extension = path.extension()?.to_str()?.to_ascii_lowercase();
-        match extension.as_str() {
-            "csv" => Some(Self::Csv),
-            "ndjson" | "jsonl" => Some(Self::Ndjson),
-            _ => None,
-        }
-    }
-}
-
-/// What the stack says of an import.
-#[derive(Debug, Deserialize)]
-pub(crate) struct Report {
-    inserted: u64,
-    updated: u64,
-    unchanged: u64,
-    rejected: u64,
-    errors: Vec<LineError>,
-}
-
-#[derive(Debug, Deserialize)]
-struct LineError {
-    line: u64,
-    code: String,
-    message: String,
-}
-
-impl Report {
-    /// In a sentence, for those that come with the program.
-    pub(crate) fn summary_of_samples(&self) -> String {
-        let Self { inserted, updated, unchanged, .. } = self;
-        match (inserted, updated) {
-            (0, 0) => format!("The {unchanged} sample persons were there already."),
-            (_, 0) => format!("{inserted} sample persons are loaded."),
-            _ => format!("{inserted} sample persons are loaded, {updated} are as they were made again."),
-        }
+/// In a sentence, for those that come with the program.
+pub(crate) fn summary_of_samples(report: &Report) -> String {
+    let Report { inserted, updated, unchanged, .. } = report;
+    match (inserted, updated) {
+        (0, 0) => format!("The {unchanged} sample persons were there already."),
+        (_, 0) => format!("{inserted} sample persons are loaded."),
+        _ => format!("{inserted} sample persons are loaded, {updated} are as they were made again."),
     }
 }
 
@@ -122,82 +73,33 @@ pub(crate) async fn import_csv(connection: &Connection, text: &'static [u8]) -> 
     connection::read_json(connection.succeed(connection.send(request).await?).await?).await
 }
 
-pub(crate) fn run(place: &Place, command: Command) -> Result<ExitCode, Failure> {
+pub(crate) fn run(globals: &Globals, command: Command) -> Result<ExitCode, Failure> {
     match command {
         Command::Import(options) => {
-            let format = options.format.or_else(|| Format::of(&options.file)).ok_or_else(|| {
-                anyhow!("{} does not say what it holds: add --format csv or --format ndjson", options.file.display())
-            })?;
+            let format = Format::of_input(&options.file, options.format)?;
             let input = Input::open(&options.file)?;
-            let connection = Connection::open(&options.target, place, "persons:write")?;
-            connection::converse(import(&connection, input, format, options.atomic))
+            connection::converse(async {
+                let connection = Connection::open(&options.target, globals, "persons:write").await?;
+                import(globals, &connection, input, format, options.atomic).await
+            })
         }
         Command::Export(options) => {
             let format = options.format.or_else(|| Format::of(&options.file)).unwrap_or(Format::Csv);
-            let connection = Connection::open(&options.target, place, "persons:read")?;
-            connection::converse(export(&connection, &options.file, format))
+            connection::converse(async {
+                let connection = Connection::open(&options.target, globals, "persons:read").await?;
+                export(&connection, &options.file, format).await
+            })
         }
     }
 }
 
-struct Input {
-    reader: Box<dyn Read + Send>,
-    /// Where the size is known in advance.
-    bytes: Option<u64>,
-}
-
-impl Input {
-    fn open(path: &Path) -> Result<Self, anyhow::Error> {
-        if path == Path::new("-") {
-            return Ok(Self { reader: Box::new(io::stdin()), bytes: None });
-        }
-        let name = path.display();
-        let file = File::open(path).with_context(|| format!("{name} cannot be opened"))?;
-        let metadata = file.metadata().with_context(|| format!("{name} cannot be read"))?;
-        if metadata.is_dir() {
-            return Err(anyhow!("{name} is a directory"));
-        }
-        Ok(Self { reader: Box::new(file), bytes: metadata.is_file().then_some(metadata.len()) })
-    }
-
-    /// The body of a request, read on a thread of its own while it is sent. A failure to read breaks the request off,
-    /// so that half of a file is never taken for the whole.
-    fn into_body(self, progress: ProgressBar) -> Body {
-        let (sender, receiver) = mpsc::channel::<io::Result<Vec<u8>>>(4);
-        let mut reader = self.reader;
-        std::thread::spawn(move || {
-            loop {
-                let mut chunk = vec![0; CHUNK_BYTES];
-                let chunk = match reader.read(&mut chunk) {
-                    Ok(0) => return,
-                    Ok(length) => {
-                        chunk.truncate(length);
-                        Ok(chunk)
-                    }
-                    Err(cause) if cause.kind() == io::ErrorKind::Interrupted => continue,
-                    Err(cause) => Err(cause),
-                };
-                let failed = chunk.is_err();
-                // Whoever stopped listening has its answer already.
-                if sender.blocking_send(chunk).is_err() || failed {
-                    return;
-                }
-            }
-        });
-        Body::wrap_stream(stream::unfold(receiver, move |mut receiver| {
-            let progress = progress.clone();
-            async move {
-                let chunk = receiver.recv().await?;
-                if let Ok(chunk) = &chunk {
-                    progress.inc(chunk.len() as u64);
-                }
-                Some((chunk, receiver))
-            }
-        }))
-    }
-}
-
-async fn import(connection: &Connection, input: Input, format: Format, atomic: bool) -> Result<ExitCode, Failure> {
+async fn import(
+    globals: &Globals,
+    connection: &Connection,
+    input: Input,
+    format: Format,
+    atomic: bool,
+) -> Result<ExitCode, Failure> {
     let progress = progress(input.bytes);
     let path = if atomic { "persons/import?atomic=true" } else { "persons/import" };
     let request = connection
@@ -209,7 +111,7 @@ async fn import(connection: &Connection, input: Input, format: Format, atomic: b
     match connection.succeed(answer?).await {
         Ok(response) => {
             let report: Report = connection::read_json(response).await?;
-            print_report(&report);
+            globals.output.report(&report);
             Ok(if report.rejected == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
         }
         Err(refusal) => {
@@ -223,18 +125,6 @@ async fn import(connection: &Connection, input: Input, format: Format, atomic: b
             }
             Err(refusal.into())
         }
-    }
-}
-
-fn print_report(report: &Report) {
-    let Report { inserted, updated, unchanged, rejected, errors } = report;
-    output::print(format_args!("{inserted} inserted, {updated} updated, {unchanged} unchanged, {rejected} rejected"));
-    for LineError { line, code, message } in errors {
-        output::print(format_args!("line {line}: {message} ({code})"));
-    }
-    let unlisted = rejected.saturating_sub(errors.len() as u64);
-    if unlisted > 0 {
-        output::print(format_args!("and {unlisted} lines more"));
     }
 }
 
@@ -291,44 +181,4 @@ async fn copy(mut response: Response, out: &mut impl Write, progress: &ProgressB
     }
     out.flush().context("the export cannot be written")?;
     Ok(bytes)
-}
-
-/// A bar on standard error, shown only when that is a terminal.
-fn progress(bytes: Option<u64>) -> ProgressBar {
-    let (bar, template) = match bytes {
-        Some(bytes) => (ProgressBar::new(bytes), "{bar:30} {bytes}/{total_bytes} ({bytes_per_sec}, {eta} to go)"),
-        None => (ProgressBar::no_length(), "{spinner} {bytes} ({bytes_per_sec})"),
-    };
-    bar.set_draw_target(ProgressDrawTarget::stderr());
-    // A template of our own that cannot be read would leave the default one.
-    ProgressStyle::with_template(template).map_or(bar.clone(), |style| bar.with_style(style))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_format_is_what_the_name_says() {
-        for (name, format) in [
-            ("persons.csv", Some(Format::Csv)),
-            ("dir/PERSONS.CSV", Some(Format::Csv)),
-            ("persons.ndjson", Some(Format::Ndjson)),
-            ("persons.jsonl", Some(Format::Ndjson)),
-            ("persons.json", None),
-            ("persons", None),
-            ("-", None),
-        ] {
-            assert_eq!(Format::of(Path::new(name)), format, "{name}");
-        }
-    }
-
-    #[test]
-    fn the_templates_of_the_bars_can_be_read() {
-        for template in
-            ["{bar:30} {bytes}/{total_bytes} ({bytes_per_sec}, {eta} to go)", "{spinner} {bytes} ({bytes_per_sec})"]
-        {
-            ProgressStyle::with_template(template).unwrap();
-        }
-    }
 }

@@ -13,7 +13,7 @@ use user_service::BootstrapOutcome;
 
 use crate::{
     Stack,
-    cli::{Place, UpOptions},
+    cli::{Globals, UpOptions},
     commands::persons,
     config::{self, UpConfig},
     connection::{self, Connection},
@@ -28,15 +28,15 @@ use crate::{
 
 const SAMPLES: &[u8] = include_bytes!("../../demo/persons.csv");
 
-pub(crate) fn run(place: &Place, options: UpOptions) -> Result<ExitCode, Failure> {
-    let mut config: UpConfig = config::sources(place, options.bind).load()?;
+pub(crate) fn run(globals: &Globals, options: UpOptions) -> Result<ExitCode, Failure> {
+    let mut config: UpConfig = config::sources(globals, options.bind).load()?;
     if options.print_config {
         output::print(print(&config)?.trim_end());
         return Ok(ExitCode::SUCCESS);
     }
     service_kit::log::start(config.log.format, default_filter(config.log.format));
-    validate(&config, &place.data_dir)?;
-    let data = DataDir::open(&place.data_dir)?;
+    validate(&config, &globals.data_dir)?;
+    let data = DataDir::open(&globals.data_dir)?;
     provide_secrets(&mut config, data.path())?;
     keep_databases_private(&config, data.path())?;
     let password_made = provide_admin_password(&mut config);
@@ -49,6 +49,9 @@ fn validate(config: &UpConfig, data_dir: &Path) -> Result<(), ConfigError> {
     let mut complete = config.clone();
     complete.take(StoredSecrets { tokens: secret(), refresh: secret(), pepper: secret() });
     provide_admin_password(&mut complete);
+    if complete.tokens.issuer.is_empty() {
+        complete.tokens.issuer = url_of(complete.server.bind);
+    }
     complete.for_stack(data_dir).validate()
 }
 
@@ -176,11 +179,12 @@ fn admin(config: &UpConfig, outcome: BootstrapOutcome, password_made: bool) -> A
 /// Imports the sample persons through the origin, as any client would. They have ids of their own, so that they are
 /// not doubled by another start.
 async fn load_samples(config: &UpConfig, url: &str) -> Result<String, Failure> {
-    let token = connection::sign(config, "persons:write")?;
+    let issuer = if config.tokens.issuer.is_empty() { url } else { &config.tokens.issuer };
+    let token = connection::sign(&config.keys()?.ring().current(), issuer, "persons:write")?;
     let url = url.parse().context("the address of the stack")?;
     let connection = Connection::with_own_token(url, &token)?;
     let report = persons::import_csv(&connection, SAMPLES).await?;
-    Ok(report.summary_of_samples())
+    Ok(persons::summary_of_samples(&report))
 }
 
 /// What is logged where `RUST_LOG` says nothing: the first screen says what there is to say to a person.

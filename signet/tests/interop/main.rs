@@ -6,6 +6,8 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test fails by panicking")]
 
 mod clients;
+#[path = "../installed/mod.rs"]
+mod installed;
 mod nginx;
 mod oauth2_crate;
 mod page;

@@ -1,37 +1,26 @@
-//! What the tests run besides our own code: found on the machine, or installed into `target/interop`.
+//! What the tests run besides our own code.
 
 use std::{
-    env,
-    ffi::OsStr,
-    fs::{self, File},
-    io::Write as _,
     path::{Path, PathBuf},
-    process::{Command, Output, Stdio},
     sync::OnceLock,
 };
 
+pub(crate) use crate::installed::run;
+use crate::installed::{self, Node, install_node, install_python, program};
+
 /// What is to be installed.
 const CLIENTS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/interop/clients");
-/// The oldest Python that the versions in `requirements.txt` run on.
-const OLDEST_PYTHON: (u32, u32) = (3, 11);
-/// The oldest Node that the libraries run on: they look for `crypto` among the globals.
-const OLDEST_NODE: u32 = 20;
 
 /// A Python that has the libraries of `requirements.txt`.
 pub(crate) fn python() -> Option<&'static Path> {
     static PYTHON: OnceLock<Option<PathBuf>> = OnceLock::new();
-    PYTHON.get_or_init(|| available("Python", install_python())).as_deref()
+    PYTHON.get_or_init(|| available("Python", install_python("venv", &client("requirements.txt")))).as_deref()
 }
 
-/// Node, and a directory in which its modules find the packages of `package.json`.
-pub(crate) struct Node {
-    pub(crate) program: PathBuf,
-    pub(crate) directory: PathBuf,
-}
-
+/// Node with the packages of `package.json`.
 pub(crate) fn node() -> Option<&'static Node> {
     static NODE: OnceLock<Option<Node>> = OnceLock::new();
-    NODE.get_or_init(|| available("Node", install_node())).as_ref()
+    NODE.get_or_init(|| available("Node", install_node("node", Path::new(CLIENTS)))).as_ref()
 }
 
 /// nginx.
@@ -50,128 +39,6 @@ pub(crate) fn scratch(node: &Node) -> tempfile::TempDir {
     tempfile::Builder::new().prefix("test.").tempdir_in(&node.directory).unwrap()
 }
 
-/// The tool, or a line that says what does not run without it.
 fn available<T>(name: &str, tool: Result<T, String>) -> Option<T> {
-    match tool {
-        Ok(tool) => Some(tool),
-        Err(cause) => {
-            assert!(environment("REQUIRE_INTEROP").as_deref() != Some("1"), "{name}: {cause}");
-            let cause: String = cause.trim().replace('\n', "; ").chars().take(200).collect();
-            let line = format!("the interop tests with {name} did not run: {cause}\n");
-            // Not by a macro, whose output is shown only if the test fails.
-            std::io::stderr().write_all(line.as_bytes()).unwrap();
-            None
-        }
-    }
-}
-
-#[allow(clippy::disallowed_methods, reason = "tests have no configuration but these variables")]
-fn environment(name: &str) -> Option<String> {
-    env::var(name).ok()
-}
-
-/// A program on the PATH, or where Debian keeps those of the administrator.
-fn program(name: &str) -> Result<PathBuf, String> {
-    let path = environment("PATH").unwrap_or_default();
-    env::split_paths(&path)
-        .chain(["/usr/local/sbin".into(), "/usr/sbin".into()])
-        .map(|directory| directory.join(name))
-        .find(|path| path.is_file())
-        .ok_or_else(|| format!("there is no {name} on this machine"))
-}
-
-fn install_python() -> Result<PathBuf, String> {
-    let python = program("python3")?;
-    let version = run(Command::new(&python).args(["-c", "import sys; print(sys.version_info[:2])"]))?;
-    let is_old = format!("import sys; sys.exit(sys.version_info < {OLDEST_PYTHON:?})");
-    if run(Command::new(&python).args(["-c", &is_old])).is_err() {
-        return Err(format!("Python {OLDEST_PYTHON:?} or later is needed, and this is {version}"));
-    }
-    let place = Place::of("venv")?;
-    let installed = place.directory.join("bin/python");
-    let wanted = fs::read_to_string(client("requirements.txt")).unwrap();
-    if !place.holds(&wanted) || run(Command::new(&installed).arg("--version")).is_err() {
-        place.clear()?;
-        run(Command::new(python).args(["-m", "venv"]).arg(&place.directory))?;
-        run(Command::new(&installed)
-            .args(["-m", "pip", "install", "--quiet", "--no-input", "--disable-pip-version-check"])
-            .args(["--retries", "1", "--only-binary", ":all:", "--requirement"])
-            .arg(client("requirements.txt")))?;
-        place.finish(&wanted);
-    }
-    Ok(installed)
-}
-
-fn install_node() -> Result<Node, String> {
-    let node = program("node")?;
-    let version = run(Command::new(&node).arg("--version"))?;
-    let major = version.trim_start_matches('v').split('.').next().and_then(|major| major.parse::<u32>().ok());
-    if major.is_none_or(|major| major < OLDEST_NODE) {
-        return Err(format!("Node {OLDEST_NODE} or later is needed, and this is {version}"));
-    }
-    let npm = program("npm")?;
-    let place = Place::of("node")?;
-    let wanted = fs::read_to_string(client("package-lock.json")).unwrap();
-    if !place.holds(&wanted) {
-        place.clear()?;
-        for name in ["package.json", "package-lock.json"] {
-            fs::copy(client(name), place.directory.join(name)).unwrap();
-        }
-        run(Command::new(npm)
-            .args(["ci", "--ignore-scripts", "--no-audit", "--no-fund", "--fetch-retries=1", "--loglevel=error"])
-            .current_dir(&place.directory))?;
-        place.finish(&wanted);
-    }
-    Ok(Node { program: node, directory: place.directory })
-}
-
-/// A directory to install into, which is kept from one run of the tests to the next.
-struct Place {
-    directory: PathBuf,
-    /// Held so that no other process installs at the same time.
-    _lock: File,
-}
-
-impl Place {
-    fn of(name: &str) -> Result<Self, String> {
-        let parent = Path::new(env!("CARGO_TARGET_TMPDIR")).with_file_name("interop");
-        let opened = fs::create_dir_all(&parent)
-            .and_then(|()| File::create(parent.join(format!("{name}.lock"))))
-            .and_then(|lock| lock.lock().map(|()| lock));
-        let lock = opened.map_err(|cause| format!("{} cannot be used: {cause}", parent.display()))?;
-        Ok(Self { directory: parent.join(name), _lock: lock })
-    }
-
-    /// Says, once everything is there, what was installed.
-    fn mark(&self) -> PathBuf {
-        self.directory.join("installed")
-    }
-
-    fn holds(&self, wanted: &str) -> bool {
-        fs::read_to_string(self.mark()).is_ok_and(|installed| installed == wanted)
-    }
-
-    fn clear(&self) -> Result<(), String> {
-        if self.directory.exists() {
-            fs::remove_dir_all(&self.directory).map_err(|cause| cause.to_string())?;
-        }
-        fs::create_dir(&self.directory).map_err(|cause| cause.to_string())
-    }
-
-    fn finish(&self, what: &str) {
-        fs::write(self.mark(), what).unwrap();
-    }
-}
-
-/// What a program prints; if it fails, why.
-pub(crate) fn run(command: &mut Command) -> Result<String, String> {
-    let name = command.get_program().to_owned();
-    let name = Path::new(&name).file_name().unwrap_or(OsStr::new("?")).to_string_lossy().into_owned();
-    let Output { status, stdout, stderr } =
-        command.stdin(Stdio::null()).output().map_err(|cause| format!("{name} cannot be run: {cause}"))?;
-    let stdout = String::from_utf8_lossy(&stdout).into_owned();
-    if status.success() {
-        return Ok(stdout);
-    }
-    Err(format!("{name} failed with {status}: {stdout}{}", String::from_utf8_lossy(&stderr)))
+    installed::available(&format!("the interop tests with {name}"), "REQUIRE_INTEROP", tool)
 }

@@ -5,7 +5,7 @@ use std::{
     io::{BufRead as _, BufReader, Read as _, Write as _},
     net::{TcpListener, TcpStream},
     path::Path,
-    process::{Command, Output, Stdio},
+    process::{Command, Stdio},
     sync::mpsc,
     thread::JoinHandle,
 };
@@ -15,7 +15,7 @@ use test_support::{TestDatabase, on_both_databases};
 
 use crate::{
     helpers::{ADMIN_EMAIL, Client, PASSWORD, Tokens},
-    program::{self, Home, Running},
+    program::{self, Home, Running, run, run_with_input},
 };
 
 /// A command for that stack, with the secrets in the data directory.
@@ -23,33 +23,6 @@ fn command(home: &Home, stack: &Running, arguments: &[&str]) -> Command {
     let mut command = home.command(arguments);
     command.env("SIGNET_URL", &stack.url);
     command
-}
-
-struct Done {
-    code: i32,
-    out: String,
-    complaint: String,
-}
-
-#[track_caller]
-fn run(mut command: Command) -> Done {
-    let Output { status, stdout, stderr } = command.output().unwrap();
-    Done {
-        code: status.code().unwrap(),
-        out: String::from_utf8(stdout).unwrap(),
-        complaint: String::from_utf8(stderr).unwrap(),
-    }
-}
-
-fn run_with_input(mut command: Command, input: &str) -> Done {
-    let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
-    child.stdin.take().unwrap().write_all(input.as_bytes()).unwrap();
-    let Output { status, stdout, stderr } = child.wait_with_output().unwrap();
-    Done {
-        code: status.code().unwrap(),
-        out: String::from_utf8(stdout).unwrap(),
-        complaint: String::from_utf8(stderr).unwrap(),
-    }
 }
 
 fn write(home: &Home, name: &str, text: &str) {
@@ -323,6 +296,9 @@ fn help_is_there_for_every_command() {
         &["persons", "import", "--help"],
         &["persons", "export", "--help"],
         &["users", "create", "--help"],
+        &["users", "import", "--help"],
+        &["doctor", "--help"],
+        &["token", "inspect", "--help"],
         &["secret", "generate", "--help"],
     ] {
         assert!(program::output(arguments).contains("Usage: signet"), "{arguments:?}");

@@ -3,6 +3,7 @@
 use std::{collections::BTreeSet, fs, path::Path};
 
 use service_kit::problem::codes;
+use test_support::Contract;
 
 fn read(path: &str) -> String {
     fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("..").join(path)).unwrap()
@@ -31,6 +32,17 @@ fn every_error_code_is_documented_with_its_status_and_no_other() {
         .map(|code| format!("{} {}", code.status.as_u16(), code.name))
         .collect();
     assert_eq!(documented_codes(), known);
+}
+
+#[test]
+fn every_error_code_is_in_a_document_of_a_service_that_answers_with_it() {
+    let documents = [auth_service::openapi(), user_service::openapi(), resource_service::openapi()];
+    let told: BTreeSet<String> =
+        documents.iter().flat_map(|document| Contract::new(document.value().clone()).failures()).collect();
+    // A document has no place for what is answered to a method that it does not have.
+    let known: BTreeSet<String> =
+        documented_codes().into_iter().filter(|code| code != "405 method_not_allowed").collect();
+    assert_eq!(told, known);
 }
 
 #[test]

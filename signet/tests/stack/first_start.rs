@@ -13,7 +13,7 @@ use serde_json::Value;
 use test_support::{TestDatabase, on_both_databases};
 
 use crate::{
-    helpers::{ADMIN_EMAIL, Client, Tokens},
+    helpers::{ADMIN_EMAIL, Client, LASTING_ISSUER, Tokens},
     program::{Home, Running},
 };
 
@@ -228,7 +228,7 @@ async fn asked_twice_to_stop_it_waits_for_nobody() {
 async fn asked_to_stop_it_finishes_the_request_in_flight_and_exits_with_0() {
     for signal in ["TERM", "INT"] {
         let home = Home::sqlite();
-        let mut running = home.up(&[]);
+        let mut running = home.up_with(&[], &[LASTING_ISSUER]);
         let client = Client::new(running.url.clone());
         let token = Tokens::of(&client.log_in(ADMIN_EMAIL, running.admin_password()).await.expect(200)).access;
 
@@ -247,7 +247,7 @@ async fn asked_to_stop_it_finishes_the_request_in_flight_and_exits_with_0() {
         assert!(started.elapsed() < Duration::from_secs(10), "{:?}", started.elapsed());
         assert!(TcpStream::connect(&address).is_err());
 
-        let again = home.up(&[]);
+        let again = home.up_with(&[], &[LASTING_ISSUER]);
         let client = Client::new(again.url.clone());
         client.get("/persons/p-2", &token).await.expect(200);
         again.stop();

@@ -20,6 +20,11 @@ pub(crate) const ADMIN_EMAIL: &str = "admin@localhost";
 pub(crate) const ADMIN_PASSWORD: &str = "brass-lantern-over-quiet-water";
 /// Good enough for zxcvbn.
 pub(crate) const PASSWORD: &str = "seventeen wooden owls at dusk";
+/// The common secret of a stack in this process.
+pub(crate) const SECRET: &str = "KS3xQm0fT7vVw1nZc9yJp4rLd8hBg2aU6eXoYiNtWkM";
+
+/// For stacks whose address changes while tokens live on.
+pub(crate) const LASTING_ISSUER: (&str, &str) = ("SIGNET__TOKENS__ISSUER", "http://signet.test");
 
 /// A time that a test sets. It begins at the present, so that tokens made by the real program fit.
 #[derive(Clone)]
@@ -43,7 +48,7 @@ impl TestClock {
 /// A database for each service, all on the same system.
 pub(crate) struct Databases {
     auth: TestDatabase,
-    user: TestDatabase,
+    pub(crate) user: TestDatabase,
     resource: TestDatabase,
 }
 
@@ -59,7 +64,7 @@ impl Databases {
             ("SIGNET__SERVER__BIND", "127.0.0.1:0"),
             ("SIGNET__SERVER__WORKERS", "1"),
             ("SIGNET__DATABASE__POOL_SIZE", "3"),
-            ("SIGNET__TOKENS__SECRET", "KS3xQm0fT7vVw1nZc9yJp4rLd8hBg2aU6eXoYiNtWkM"),
+            ("SIGNET__TOKENS__SECRET", SECRET),
             ("SIGNET__REFRESH__SECRET", "pE5uRz8cHw2yNq7dFk4tLm1vBj9xGs3aVo6iTeUcXfQ"),
             ("SIGNET__PASSWORDS__PEPPER", "Zt6nWb3qYf9kMr1xHd8vJc5pLg2sUa7eQo4iVyTwNzE"),
             ("SIGNET__PASSWORDS__COST", "4"),
@@ -86,7 +91,7 @@ pub(crate) struct TestStack {
     stop: Option<oneshot::Sender<()>>,
     running: JoinHandle<()>,
     /// Declared last: they go when nothing uses them any more.
-    databases: Databases,
+    pub(crate) databases: Databases,
 }
 
 impl TestStack {
@@ -95,8 +100,19 @@ impl TestStack {
     }
 
     pub(crate) fn start_with(databases: Databases, environment: &[(&str, &str)]) -> Self {
+        Self::start_changed(databases, environment, |_| ())
+    }
+
+    /// With services that are not configured alike.
+    pub(crate) fn start_changed(
+        databases: Databases,
+        environment: &[(&str, &str)],
+        change: impl FnOnce(&mut StackConfig),
+    ) -> Self {
         let clock = TestClock::new();
-        let stack = Stack::start(databases.configuration(environment), &clock.clock()).unwrap();
+        let mut configuration = databases.configuration(environment);
+        change(&mut configuration);
+        let stack = Stack::start(configuration, &clock.clock()).unwrap();
         let addresses = stack.addresses();
         let (stop, stopped) = oneshot::channel::<()>();
         let running = actix_web::rt::spawn(async move {

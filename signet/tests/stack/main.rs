@@ -9,11 +9,15 @@
 mod changes;
 mod cli;
 mod configuration;
+mod doctor;
 mod documentation;
 mod first_start;
 mod helpers;
+mod import;
+mod operator;
 mod origin;
 mod outage;
 mod program;
+mod relay;
 mod secrets_in_logs;
 mod tutorials;

@@ -30,7 +30,7 @@ on_both_databases! {
 
     async fn an_unknown_path_is_a_problem_with_a_request_id(db: TestDatabase) {
         let stack = TestStack::start(db);
-        for path in ["/", "/nothing", "/auth/nothing", "/users/me/nothing", "/person"] {
+        for path in ["/nothing", "/console", "/console/x/nothing.js", "/auth/nothing", "/users/me/nothing", "/person"] {
             stack.client.get_without_token(path).await.expect_problem(404, "not_found");
         }
         stack.stop().await;

@@ -11,7 +11,7 @@ use service_kit::Service;
 use test_support::{TestDatabase, on_both_databases};
 use tokio::sync::oneshot;
 
-use crate::helpers::{Answer, Client, Databases, PASSWORD, TestClock, Tokens};
+use crate::helpers::{Answer, Client, Databases, LASTING_ISSUER, PASSWORD, TestClock, Tokens};
 
 struct RunningService {
     stop: oneshot::Sender<()>,
@@ -64,6 +64,7 @@ on_both_databases! {
         let databases = Databases::next_to(db);
         let user_url = format!("http://{user_address}");
         let config = databases.configuration(&[
+            LASTING_ISSUER,
             ("SIGNET__SERVICES__USER_URL", &user_url),
             ("SIGNET__SERVICES__AUTH_URL", &auth_client.base),
         ]);

@@ -1,7 +1,7 @@
 //! The real program, run as an operator runs it.
 
 use std::{
-    io::{BufRead as _, BufReader, Read as _},
+    io::{BufRead as _, BufReader, Read as _, Write as _},
     path::PathBuf,
     process::{Child, ChildStdout, Command, ExitStatus, Output, Stdio},
     sync::mpsc,
@@ -26,6 +26,50 @@ pub(crate) fn output(arguments: &[&str]) -> String {
     let Output { status, stdout, stderr } = command(arguments).output().unwrap();
     assert!(status.success(), "{arguments:?}: {status}, {}", String::from_utf8_lossy(&stderr));
     String::from_utf8(stdout).unwrap()
+}
+
+/// How a run of the program ended.
+#[derive(Debug)]
+pub(crate) struct Done {
+    pub(crate) code: i32,
+    pub(crate) out: String,
+    pub(crate) complaint: String,
+}
+
+impl Done {
+    fn of(Output { status, stdout, stderr }: Output) -> Self {
+        Self {
+            code: status.code().unwrap(),
+            out: String::from_utf8(stdout).unwrap(),
+            complaint: String::from_utf8(stderr).unwrap(),
+        }
+    }
+
+    /// What it printed, if it ended in this way.
+    #[track_caller]
+    pub(crate) fn expect(&self, code: i32) -> &str {
+        assert_eq!(self.code, code, "{}{}", self.out, self.complaint);
+        &self.out
+    }
+
+    /// The JSON that it printed.
+    #[track_caller]
+    pub(crate) fn json(&self) -> serde_json::Value {
+        serde_json::from_str(&self.out).unwrap_or_else(|error| panic!("{error} in {self:?}"))
+    }
+}
+
+/// Runs the program to its end.
+#[track_caller]
+pub(crate) fn run(mut command: Command) -> Done {
+    Done::of(command.output().unwrap())
+}
+
+/// The same with something on its standard input.
+pub(crate) fn run_with_input(mut command: Command, input: &str) -> Done {
+    let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    child.stdin.take().unwrap().write_all(input.as_bytes()).unwrap();
+    Done::of(child.wait_with_output().unwrap())
 }
 
 /// Sends a signal, such as `TERM`, to a process.

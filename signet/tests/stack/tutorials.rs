@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 use test_support::{TestDatabase, on_both_databases};
 
 use crate::{
-    helpers::{Databases, PASSWORD, TestStack, Tokens},
+    helpers::{Databases, LASTING_ISSUER, PASSWORD, TestStack, Tokens},
     program,
 };
 
@@ -14,7 +14,7 @@ on_both_databases! {
     /// refused without one.
     async fn express_and_mongo_with_signup_authenticate_and_protected(db: TestDatabase) {
         let databases = Databases::next_to(db);
-        let stack = TestStack::start_with(databases, &[]);
+        let stack = TestStack::start_with(databases, &[LASTING_ISSUER]);
         let client = &stack.client;
         let user = client.register("mona@example.com").await.expect(201).json()["user"].clone();
         let token = Tokens::of(&client.log_in("mona@example.com", PASSWORD).await.expect(200)).access;
@@ -33,7 +33,7 @@ on_both_databases! {
         client.send(client.request(Method::POST, "/auth/me").form(&form())).await.expect_problem(401, "token_missing");
 
         let databases = stack.stop().await;
-        let sources = [("SIGNET__TOKENS__SOURCES", "header,x-access-token,query,form")];
+        let sources = [LASTING_ISSUER, ("SIGNET__TOKENS__SOURCES", "header,x-access-token,query,form")];
         let stack = TestStack::start_with(databases, &sources);
         let client = &stack.client;
         let from_query = client.get_without_token(&query).await.expect(200).json();
