@@ -314,7 +314,10 @@ async fn rotate(globals: &Globals, options: &Rotate) -> Result<ExitCode, Failure
     }
     let former = file.signing().to_owned();
     let ring = file.ring().map_err(anyhow::Error::new)?;
-    let operator = Operator::new(globals, &options.target, &ring).await?;
+    let unfinished = |cause: &dyn fmt::Display| {
+        anyhow!("{cause}; {former} still signs, and running the command again goes on from here")
+    };
+    let operator = Operator::new(globals, &options.target, &ring).await.map_err(|cause| unfinished(&cause))?;
     let state = operator
         .wait(Duration::from_secs(options.timeout), |state| {
             let lacking: Vec<_> = state.lacking(&kid).collect();
@@ -322,7 +325,7 @@ async fn rotate(globals: &Globals, options: &Rotate) -> Result<ExitCode, Failure
                 .then(|| format!("these verifiers do not know the key {kid} yet: {}", lacking.join(", ")))
         })
         .await
-        .map_err(|cause| anyhow!("{cause}; {former} still signs, and running the command again goes on from here"))?;
+        .map_err(|cause| unfinished(&cause))?;
     output::print(format_args!("all {} verifiers know it", state.verifiers.len()));
 
     let last_token_expires = now() + state.access_ttl_seconds + MARGIN_SECONDS;
@@ -390,15 +393,13 @@ async fn revoke(globals: &Globals, options: &Revoke) -> Result<ExitCode, Failure
     // The issuers first, so that no token is made that is refused at once. Where the file still has to be brought to
     // them, the verifiers are told all the same: they must not go on taking what a thief signs.
     let after = file.ring().map_err(anyhow::Error::new)?;
-    let renewed = Operator::new(globals, &options.target, &after).await?;
+    let untold = |cause: &dyn fmt::Display| anyhow!("the verifiers could not be told: {cause}; run the command again");
+    let renewed = Operator::new(globals, &options.target, &after).await.map_err(|cause| untold(&cause))?;
     let handed_over = renewed
         .wait(HANDOVER, |state| state.signing_with(kid).next().map(|id| format!("{id} still signs with {kid}")))
         .await;
     let operator = if handed_over.is_ok() { renewed } else { Operator::new(globals, &options.target, &before).await? };
-    operator
-        .revoke(kid)
-        .await
-        .map_err(|cause| anyhow!("the verifiers could not be told: {cause}; run the command again"))?;
+    operator.revoke(kid).await.map_err(|cause| untold(&cause))?;
     output::print("every verifier that follows the feed refuses what it signed");
     if let Err(cause) = handed_over {
         output::print(format_args!("Bring the file to every service now: {cause}"));
