@@ -398,8 +398,12 @@ async fn revoke(globals: &Globals, options: &Revoke) -> Result<ExitCode, Failure
     let handed_over = renewed
         .wait(HANDOVER, |state| state.signing_with(kid).next().map(|id| format!("{id} still signs with {kid}")))
         .await;
-    let operator = if handed_over.is_ok() { renewed } else { Operator::new(globals, &options.target, &before).await? };
-    operator.revoke(kid).await.map_err(|cause| untold(&cause))?;
+    let mut told = renewed.revoke(kid).await;
+    if told.is_err() && handed_over.is_err() {
+        // auth-service has not read the file yet, so it takes what the ring before signs.
+        told = Operator::new(globals, &options.target, &before).await?.revoke(kid).await;
+    }
+    told.map_err(|cause| untold(&cause))?;
     output::print("every verifier that follows the feed refuses what it signed");
     if let Err(cause) = handed_over {
         output::print(format_args!("Bring the file to every service now: {cause}"));
