@@ -92,13 +92,14 @@ fn run(
         "examples,fuzzing"
     };
     let output = Command::new(program)
-        .current_dir(HERE)
+        // It keeps files where it runs.
+        .current_dir(env!("CARGO_TARGET_TMPDIR"))
         .env("PYTHONPATH", HERE)
         .env("PYTHONDONTWRITEBYTECODE", "1")
         .env("SIGNET_ORIGIN", &site.origin)
         .env("SIGNET_ACCESS_TOKEN", &caller.access_token)
         .env("SIGNET_NEEDED_IDS", needed.join(","))
-        .args(["--config-file", "schemathesis.toml", "run", &format!("{}/{service}/openapi.json", site.origin)])
+        .args(["--config-file", &format!("{HERE}/schemathesis.toml"), "run", &format!("{}/{service}/openapi.json", site.origin)])
         .args(["--checks", "all", "--phases", phases, "--no-color", "--seed", &seed])
         .args(["--max-examples", &examples.to_string()])
         .stdin(Stdio::null())
