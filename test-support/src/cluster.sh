@@ -8,7 +8,8 @@
 #
 # Prints "ready PORT PASSWORD" once the server accepts connections; on any other outcome prints why and exits. After that
 # takes one command a line: "kill" ends every process of the server as kill -9 does and prints "killed", "start" starts it
-# again on the same port and prints "started".
+# again on the same port and prints "started"; "pause" stops all of them where they are and prints "paused", "resume" lets
+# them go on and prints "resumed".
 
 set -u
 umask 077
@@ -21,6 +22,7 @@ postgres=$(dirname "$(readlink -f "$bin/pg_ctl")")/postgres
 dir=$(mktemp -d "${TMPDIR:-/tmp}/signet-postgres.XXXXXX" 2>/dev/null || mktemp -d /tmp/signet-postgres.XXXXXX) || exit 1
 
 remove() {
+    resume_server 2>/dev/null
     "$bin/pg_ctl" stop -D "$dir/data" -m immediate </dev/null >/dev/null 2>&1
     rm -rf "$dir"
 }
@@ -63,6 +65,18 @@ kill_server() {
     wait "$server"
 }
 
+# It stands first and goes on last, so that there is no process that is not listed.
+pause_server() {
+    kill -STOP "$server"
+    # shellcheck disable=SC2046  # one argument for each
+    kill -STOP $(children_of_server) "$server"
+}
+
+resume_server() {
+    # shellcheck disable=SC2046  # one argument for each
+    kill -CONT $(children_of_server) "$server"
+}
+
 password=$(od -An -N 18 -tx1 /dev/urandom | tr -d ' \n')
 printf '%s\n' "$password" >"$dir/password"
 
@@ -100,6 +114,14 @@ while read -r command; do
     kill)
         kill_server 2>/dev/null
         echo killed
+        ;;
+    pause)
+        pause_server 2>/dev/null
+        echo paused
+        ;;
+    resume)
+        resume_server 2>/dev/null
+        echo resumed
         ;;
     start)
         attempts=0

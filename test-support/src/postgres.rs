@@ -118,6 +118,16 @@ impl TestCluster {
         self.command("start", "started");
     }
 
+    /// Stops all processes of the server where they are: it takes connections and says nothing.
+    pub fn pause(&mut self) {
+        self.command("pause", "paused");
+    }
+
+    /// Lets a paused server go on.
+    pub fn resume(&mut self) {
+        self.command("resume", "resumed");
+    }
+
     fn command(&mut self, command: &str, done: &str) {
         let commands = self.shell.stdin.as_mut().expect("it is open until this is dropped");
         // If nobody reads it any more, the answer says why.

@@ -30,7 +30,7 @@ impl Persons {
     pub(crate) async fn merge(&self, batch: Vec<NewPerson>, now: Timestamp) -> Result<Counts, Error> {
         let _turn = self.importing.lock().await;
         self.database
-            .write(move |db| {
+            .write_at_length(move |db| {
                 let mut merge = Merge::begin(db, now)?;
                 merge.batch(&batch)?;
                 Ok(merge.counts)
@@ -42,7 +42,7 @@ impl Persons {
     pub(crate) async fn merge_spool(&self, spool: Spool, now: Timestamp) -> Result<Counts, Error> {
         let _turn = self.importing.lock().await;
         self.database
-            .write(move |db| {
+            .write_at_length(move |db| {
                 let mut merge = Merge::begin(db, now)?;
                 let mut batches = spool.into_batches().map_err(Error::internal)?;
                 while let Some(batch) = batches.next_batch().map_err(Error::internal)? {

@@ -13,6 +13,9 @@ pub enum StorageError {
     /// The database cannot be reached, or the connection to it is lost.
     #[error("the database cannot be reached")]
     Unreachable(#[source] anyhow::Error),
+    /// A statement took too long, so that the database gave it up: nothing was done.
+    #[error("a query took too long")]
+    TimedOut(#[source] anyhow::Error),
     /// The database cannot be used as configured.
     #[error("{0}")]
     Configuration(String),
@@ -54,7 +57,17 @@ impl From<DieselError> for StorageError {
             }
             _ => false,
         };
-        if lost { Self::Unreachable(error.into()) } else { Self::Query(error) }
+        // SQLSTATE 57014 has no kind of its own either.
+        let timed_out = matches!(
+            &error,
+            DieselError::DatabaseError(DatabaseErrorKind::Unknown, information)
+                if information.message().contains("due to statement timeout")
+        );
+        match (lost, timed_out) {
+            (true, _) => Self::Unreachable(error.into()),
+            (_, true) => Self::TimedOut(error.into()),
+            _ => Self::Query(error),
+        }
     }
 }
 
@@ -68,14 +81,21 @@ impl From<tokio_postgres::Error> for StorageError {
                     || std::error::Error::source(&error).is_some_and(<dyn std::error::Error>::is::<io::Error>)
             }
         };
-        if lost { Self::unreachable(error) } else { Self::Pipelined(error) }
+        let timed_out = error.code() == Some(&tokio_postgres::error::SqlState::QUERY_CANCELED);
+        match (lost, timed_out) {
+            (true, _) => Self::unreachable(error),
+            (_, true) => Self::TimedOut(error.into()),
+            _ => Self::Pipelined(error),
+        }
     }
 }
 
 impl From<StorageError> for Error {
     fn from(error: StorageError) -> Self {
         match error {
-            StorageError::Unreachable(cause) => Self::DependencyUnavailable { dependency: "database", cause },
+            StorageError::Unreachable(cause) | StorageError::TimedOut(cause) => {
+                Self::DependencyUnavailable { dependency: "database", cause }
+            }
             other => Self::internal(other),
         }
     }

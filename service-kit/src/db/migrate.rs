@@ -1,12 +1,14 @@
 //! Brings the schema up to date at the start, and tells whether it is.
 
+use std::time::Duration;
+
 use diesel::{
     Connection, QueryableByName, RunQueryDsl as _, connection::SimpleConnection as _, migration::MigrationSource as _,
     sql_types::Text,
 };
 use diesel_migrations::{EmbeddedMigrations, MigrationHarness};
 
-use super::{Db, StorageError};
+use super::{Db, STATEMENT_TIMEOUT, StorageError, pool::limit_statements};
 
 /// A service's migrations for both databases, embedded in its binary.
 #[derive(Clone, Copy)]
@@ -41,6 +43,8 @@ impl Migrations {
         match db {
             Db::Sqlite(connection) => apply(connection, self.sqlite),
             Db::Postgres(connection) => {
+                // It takes as long as it takes, and so does waiting for another replica's.
+                limit_statements(connection, Duration::ZERO)?;
                 connection
                     .batch_execute(&format!("SELECT pg_advisory_lock({MIGRATION_LOCK})"))
                     .map_err(StorageError::from)?;
@@ -48,6 +52,7 @@ impl Migrations {
                 connection
                     .batch_execute(&format!("SELECT pg_advisory_unlock({MIGRATION_LOCK})"))
                     .map_err(StorageError::from)?;
+                limit_statements(connection, STATEMENT_TIMEOUT)?;
                 applied
             }
         }

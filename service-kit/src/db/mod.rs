@@ -36,7 +36,10 @@ use diesel::{
     pg::Pg,
     query_builder::{QueryFragment, QueryId},
 };
-use tokio::sync::Semaphore;
+use tokio::{
+    sync::{OwnedSemaphorePermit, Semaphore},
+    time::Instant,
+};
 
 pub use self::{
     error::StorageError,
@@ -64,6 +67,13 @@ pub enum Backend {
 
 /// How long a request waits for its turn at the database, and how long a connection may take to be made.
 const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// How long PostgreSQL works on a statement before it gives up, unless the statement may take as long as it likes.
+const STATEMENT_TIMEOUT: Duration = Duration::from_secs(8);
+
+/// How long a request waits for what it has asked of the database. A little longer, since PostgreSQL's own word is
+/// better: it says that nothing was done. This is for a database that says nothing any more.
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// The database of a service. Clones share it.
 #[derive(Clone)]
@@ -94,9 +104,9 @@ struct Inner {
     pool: diesel::r2d2::Pool<ConnectionSource>,
     generation: Arc<AtomicU64>,
     /// One permit per pooled connection: who holds one finds a connection at once.
-    turns: Semaphore,
+    turns: Arc<Semaphore>,
     /// SQLite takes one writer at a time.
-    writer: Option<Semaphore>,
+    writer: Option<Arc<Semaphore>>,
     pipelines: Option<Pipelines>,
     migrations: Migrations,
 }
@@ -124,8 +134,8 @@ impl Database {
                 id: NEXT_ID.fetch_add(1, Ordering::Relaxed),
                 pool,
                 generation,
-                turns: Semaphore::new(pool_size as usize),
-                writer: matches!(url.backend(), Backend::Sqlite).then(|| Semaphore::new(1)),
+                turns: Arc::new(Semaphore::new(pool_size as usize)),
+                writer: matches!(url.backend(), Backend::Sqlite).then(|| Arc::new(Semaphore::new(1))),
                 pipelines: url.pipeline_target().cloned().map(Pipelines::new),
                 url: url.clone(),
                 migrations,
@@ -185,18 +195,40 @@ impl Database {
         T: Send + 'static,
         E: From<Error> + MaybeUnavailable + Send + 'static,
     {
-        self.run(work).await
+        self.run(None, Some(ANSWER_TIMEOUT), work).await
     }
 
     /// Runs queries on the blocking pool in one transaction: all of it is kept, or nothing if `work` fails.
     /// On SQLite the transaction begins IMMEDIATE.
+    ///
+    /// Whoever asks waits for ten seconds at most. If the answer is 503 then, the transaction may be kept all the same:
+    /// its outcome is not known.
     pub async fn write<T, E>(&self, work: impl FnOnce(&mut Db) -> Result<T, E> + Send + 'static) -> Result<T, E>
     where
         T: Send + 'static,
         E: From<Error> + MaybeUnavailable + Send + 'static,
     {
-        let _writing = self.writing().await?;
-        self.run(move |db| db.in_transaction(work)).await
+        let writing = self.writing().await?;
+        self.run(writing, Some(ANSWER_TIMEOUT), move |db| db.in_transaction(work)).await
+    }
+
+    /// Like [`Database::write`], for as long as it takes: for imports.
+    pub async fn write_at_length<T, E>(
+        &self,
+        work: impl FnOnce(&mut Db) -> Result<T, E> + Send + 'static,
+    ) -> Result<T, E>
+    where
+        T: Send + 'static,
+        E: From<Error> + MaybeUnavailable + Send + 'static,
+    {
+        let writing = self.writing().await?;
+        let work = move |db: &mut Db| {
+            if let Db::Postgres(connection) = db {
+                connection.batch_execute("SET LOCAL statement_timeout = 0").map_err(Error::from)?;
+            }
+            work(db)
+        };
+        self.run(writing, None, move |db| db.in_transaction(work)).await
     }
 
     /// Like [`Database::write`], and runs `committed` on the same thread once the transaction is kept: also when
@@ -210,8 +242,8 @@ impl Database {
         T: Send + 'static,
         E: From<Error> + MaybeUnavailable + Send + 'static,
     {
-        let _writing = self.writing().await?;
-        self.run(move |db| db.in_transaction(work).inspect(committed)).await
+        let writing = self.writing().await?;
+        self.run(writing, Some(ANSWER_TIMEOUT), move |db| db.in_transaction(work).inspect(committed)).await
     }
 
     /// Runs a single statement that changes something on the blocking pool: it is a transaction by itself.
@@ -223,26 +255,34 @@ impl Database {
         T: Send + 'static,
         E: From<Error> + MaybeUnavailable + Send + 'static,
     {
-        let _writing = self.writing().await?;
-        self.run(work).await
+        let writing = self.writing().await?;
+        self.run(writing, Some(ANSWER_TIMEOUT), work).await
     }
 
-    async fn writing(&self) -> Result<Option<tokio::sync::SemaphorePermit<'_>>, Error> {
+    async fn writing(&self) -> Result<Option<OwnedSemaphorePermit>, Error> {
         match &self.inner.writer {
             Some(writer) => turn(writer).await.map(Some),
             None => Ok(None),
         }
     }
 
-    async fn run<T, E>(&self, work: impl FnOnce(&mut Db) -> Result<T, E> + Send + 'static) -> Result<T, E>
+    /// The thread keeps its turn until it is done, also when nobody waits for it any more: there are never more of them
+    /// than connections.
+    async fn run<T, E>(
+        &self,
+        writing: Option<OwnedSemaphorePermit>,
+        limit: Option<Duration>,
+        work: impl FnOnce(&mut Db) -> Result<T, E> + Send + 'static,
+    ) -> Result<T, E>
     where
         T: Send + 'static,
         E: From<Error> + MaybeUnavailable + Send + 'static,
     {
-        let _turn = turn(&self.inner.turns).await?;
+        let turn = turn(&self.inner.turns).await?;
         let inner = self.inner.clone();
         let context = RequestContext::current();
-        spawn_blocking(move || {
+        let answer = spawn_blocking(move || {
+            let _turns = (turn, writing);
             context::on_thread(context, || {
                 let mut connection = inner.pool.get().map_err(|cause| Error::from(StorageError::unreachable(cause)))?;
                 let result = work(&mut connection.db);
@@ -252,9 +292,14 @@ impl Database {
                 }
                 result
             })
-        })
-        .await
-        .map_err(|_| Error::internal(anyhow!("a database task panicked")))?
+        });
+        let answer = match limit {
+            Some(limit) => tokio::time::timeout(limit, answer)
+                .await
+                .map_err(|_| Error::from(StorageError::unreachable(anyhow!("there was no answer within {limit:?}"))))?,
+            None => answer.await,
+        };
+        answer.map_err(|_| Error::internal(anyhow!("a database task panicked")))?
     }
 
     /// Runs queries on this worker's own read-only SQLite connection, without a trip to the blocking pool. Only for
@@ -329,17 +374,19 @@ impl Database {
             begun.set(true);
             read(row)
         };
-        match pipelines.run(self.inner.id, traffic, query, &mut read).await {
-            Err(StorageError::Unreachable(_)) if !begun.get() => {
-                pipelines.run(self.inner.id, traffic, query, read).await
+        // One deadline for both tries.
+        let connect_by = Instant::now() + ACQUIRE_TIMEOUT;
+        match pipelines.run(self.inner.id, traffic, connect_by, query, &mut read).await {
+            Err(StorageError::Unreachable(_)) if !begun.get() && Instant::now() < connect_by => {
+                pipelines.run(self.inner.id, traffic, connect_by, query, read).await
             }
             result => result,
         }
     }
 }
 
-async fn turn(semaphore: &Semaphore) -> Result<tokio::sync::SemaphorePermit<'_>, Error> {
-    match tokio::time::timeout(ACQUIRE_TIMEOUT, semaphore.acquire()).await {
+async fn turn(semaphore: &Arc<Semaphore>) -> Result<OwnedSemaphorePermit, Error> {
+    match tokio::time::timeout(ACQUIRE_TIMEOUT, semaphore.clone().acquire_owned()).await {
         Ok(Ok(permit)) => Ok(permit),
         _ => Err(Error::Overloaded { retry_after_seconds: 1 }),
     }

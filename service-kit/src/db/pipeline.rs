@@ -5,7 +5,7 @@ use std::{
     cell::{Cell, RefCell},
     collections::HashMap,
     error::Error as StdError,
-    rc::Rc,
+    rc::{Rc, Weak},
     sync::Arc,
     time::Duration,
 };
@@ -20,14 +20,17 @@ use diesel::{
 use futures_util::{TryStreamExt as _, pin_mut};
 use openssl::ssl::{SslConnector, SslMethod, SslVerifyMode};
 use postgres_openssl::MakeTlsConnector;
-use tokio::sync::Mutex;
+use tokio::{
+    sync::Mutex,
+    time::{Instant, timeout_at},
+};
 use tokio_postgres::{
     Client, Row, Statement,
     config::SslMode,
     types::{IsNull, ToSql, Type, to_sql_checked},
 };
 
-use super::{StorageError, UrlError};
+use super::{ANSWER_TIMEOUT, STATEMENT_TIMEOUT, StorageError, UrlError};
 
 /// A connection that nobody drives yet.
 pub(super) type RawConnection =
@@ -35,6 +38,9 @@ pub(super) type RawConnection =
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
 const KEEPALIVE: Duration = Duration::from_secs(10);
+
+/// How often a connection is asked whether its queries get ahead.
+const LOOK_EVERY: Duration = Duration::from_secs(1);
 
 /// What a query does to those behind it on its connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -138,20 +144,52 @@ impl PipelineTarget {
         Ok(tokio::time::timeout(CONNECT_TIMEOUT, connecting).await.context("connecting took too long")??)
     }
 
-    async fn connect(&self) -> anyhow::Result<Lane> {
+    async fn connect(&self, connect_by: Instant) -> anyhow::Result<Rc<Lane>> {
         let connecting = self.config.connect(self.tls.clone());
-        let (client, connection) =
-            tokio::time::timeout(CONNECT_TIMEOUT, connecting).await.context("connecting took too long")??;
-        let closed = Rc::new(Cell::new(false));
-        let seen = closed.clone();
-        actix_web::rt::spawn(async move {
-            if let Err(cause) = connection.await {
-                log::debug!("a pipelined connection ended: {cause}");
-            }
-            seen.set(true);
+        let (client, connection) = timeout_at(connect_by, connecting).await.context("connecting took too long")??;
+        let lane = Rc::new(Lane {
+            client,
+            statements: RefCell::default(),
+            in_flight: Cell::new(0),
+            finished: Cell::new(0),
+            closed: Rc::default(),
         });
-        Ok(Lane { client, statements: RefCell::default(), in_flight: Cell::new(0), closed })
+        let (closed, watched) = (lane.closed.clone(), Rc::downgrade(&lane));
+        actix_web::rt::spawn(async move {
+            tokio::select! {
+                ended = connection => {
+                    if let Err(cause) = ended {
+                        log::debug!("a pipelined connection ended: {cause}");
+                    }
+                }
+                // Whoever waits for an answer on it is told that it is closed.
+                () = silence(watched) => log::warn!("a pipelined connection is given up: there was no answer on it"),
+            }
+            closed.set(true);
+        });
+        let limit = format!("SET statement_timeout = {}", STATEMENT_TIMEOUT.as_millis());
+        timeout_at(connect_by, lane.client.batch_execute(&limit)).await.context("connecting took too long")??;
+        Ok(lane)
     }
+}
+
+/// Ends when queries were under way on the lane for longer than a query may take and none of them got an answer; never
+/// for a lane that is gone, whose connection ends by itself. Watching the lane costs less than a timer for each query.
+async fn silence(lane: Weak<Lane>) {
+    let looks = ANSWER_TIMEOUT.as_secs() / LOOK_EVERY.as_secs();
+    let mut before = 0;
+    let mut silent = 0;
+    while let Some(lane) = lane.upgrade() {
+        let finished = lane.finished.get();
+        silent = if lane.in_flight.get() > 0 && finished == before { silent + 1 } else { 0 };
+        before = finished;
+        if silent >= looks {
+            return;
+        }
+        drop(lane);
+        tokio::time::sleep(LOOK_EVERY).await;
+    }
+    std::future::pending::<()>().await;
 }
 
 /// A connection, and what has been prepared on it.
@@ -159,6 +197,8 @@ struct Lane {
     client: Client,
     statements: RefCell<Statements>,
     in_flight: Cell<usize>,
+    /// How many queries have ended, well or not.
+    finished: Cell<u64>,
     closed: Rc<Cell<bool>>,
 }
 
@@ -288,6 +328,7 @@ impl Pipelines {
         &self,
         database_id: u64,
         traffic: Traffic,
+        connect_by: Instant,
         query: &Q,
         read: impl FnMut(&Row) -> Result<T, StorageError>,
     ) -> Result<Vec<T>, StorageError>
@@ -308,7 +349,7 @@ impl Pipelines {
             });
             lanes.clone()
         });
-        let lane = self.lane(&lanes).await.map_err(StorageError::Unreachable)?;
+        let lane = self.lane(&lanes, connect_by).await.map_err(StorageError::Unreachable)?;
         let result = {
             let _in_flight = InFlight::new(&lane);
             lane.query(query, read).await
@@ -323,17 +364,17 @@ impl Pipelines {
         }
     }
 
-    async fn lane(&self, lanes: &Lanes) -> anyhow::Result<Rc<Lane>> {
+    async fn lane(&self, lanes: &Lanes, connect_by: Instant) -> anyhow::Result<Rc<Lane>> {
         if let Some(lane) = lanes.pick() {
             return Ok(lane);
         }
-        let _connecting = tokio::time::timeout(CONNECT_TIMEOUT, lanes.connecting.lock())
+        let _connecting = timeout_at(connect_by, lanes.connecting.lock())
             .await
             .map_err(|_| anyhow!("waiting for a connection took too long"))?;
         if let Some(lane) = lanes.pick() {
             return Ok(lane);
         }
-        let lane = Rc::new(self.target.connect().await?);
+        let lane = self.target.connect(connect_by).await?;
         lanes.open.borrow_mut().push(lane.clone());
         Ok(lane)
     }
@@ -352,5 +393,6 @@ impl<'a> InFlight<'a> {
 impl Drop for InFlight<'_> {
     fn drop(&mut self) {
         self.0.in_flight.set(self.0.in_flight.get() - 1);
+        self.0.finished.set(self.0.finished.get().wrapping_add(1));
     }
 }

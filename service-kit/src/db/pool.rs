@@ -14,7 +14,7 @@ use diesel::{
     r2d2::{HandleError, ManageConnection, R2D2Connection as _},
 };
 
-use super::{Backend, DatabaseUrl, Db, StorageError};
+use super::{Backend, DatabaseUrl, Db, STATEMENT_TIMEOUT, StorageError};
 
 /// After this long without a query a connection is asked whether it still lives before it is used.
 const IDLE_BEFORE_PING: Duration = Duration::from_secs(10);
@@ -43,10 +43,19 @@ impl ConnectionSource {
         match self.url.backend() {
             Backend::Sqlite => establish_sqlite(&self.url).map(Db::Sqlite),
             Backend::Postgres => {
-                PgConnection::establish(self.url.as_str()).map(Db::Postgres).map_err(StorageError::unreachable)
+                let mut connection = PgConnection::establish(self.url.as_str()).map_err(StorageError::unreachable)?;
+                limit_statements(&mut connection, STATEMENT_TIMEOUT)?;
+                Ok(Db::Postgres(connection))
             }
         }
     }
+}
+
+/// Sets how long PostgreSQL works on a statement of this connection from now on; zero is for as long as it takes.
+pub(super) fn limit_statements(connection: &mut PgConnection, limit: Duration) -> Result<(), StorageError> {
+    connection
+        .batch_execute(&format!("SET statement_timeout = {}", limit.as_millis()))
+        .map_err(StorageError::unreachable)
 }
 
 /// Opens the SQLite file, and makes it if there is none. Every acknowledged write survives a power cut

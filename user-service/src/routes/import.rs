@@ -74,7 +74,8 @@ impl Importing<'_> {
     async fn merge(&self, batch: Vec<ImportedUser>) -> Result<Merged, Error> {
         let _turn = self.state.importing.lock().await;
         let (default_roles, existing, now) = (self.state.default_roles.clone(), self.query.existing, self.now);
-        let merged = self.state.database.write(move |db| merge(db, &batch, &default_roles, existing, now)).await?;
+        let merged =
+            self.state.database.write_at_length(move |db| merge(db, &batch, &default_roles, existing, now)).await?;
         if merged.announced {
             self.state.outbox_filled.notify_one();
         }
@@ -92,7 +93,7 @@ impl Importing<'_> {
         let rehearsed: Result<(), Rehearsal> = self
             .state
             .database
-            .write(move |db| {
+            .write_at_length(move |db| {
                 let merged = merge(db, &batch, &default_roles, existing, now).map_err(Rehearsal::Failed)?;
                 Err(Rehearsal::Done(merged, batch))
             })
