@@ -4,7 +4,9 @@ use std::{net::TcpListener, sync::Arc, time::Duration};
 
 use actix_web::web;
 use service_kit::{
-    Clock, Service, auth_service,
+    Clock, Service,
+    audit::{Actor, ActorType, Origin},
+    auth_service,
     config::Configuration as _,
     db::Database,
     health::{self, Readiness},
@@ -24,11 +26,11 @@ use crate::{
     issue::Issuer,
     outcomes::Outcomes,
     routes::{
-        account, clients, console, events, introspect, keys,
+        account, audit, clients, console, events, introspect, keys,
         metadata::{self, Metadata},
         openapi, reference, revocations, revoke, sessions, token,
     },
-    storage::{ClientStore, MIGRATIONS, RevocationStore, SessionStore},
+    storage::{AuditStore, ClientStore, MIGRATIONS, RevocationStore, SessionStore},
     users::Users,
 };
 
@@ -43,6 +45,8 @@ pub(crate) struct State {
     /// No access token lives for longer.
     pub(crate) longest_ttl_seconds: u64,
     pub(crate) clients: ClientStore,
+    pub(crate) audit: AuditStore,
+    pub(crate) keep_audit_seconds: i64,
     pub(crate) policy: SessionPolicy,
     pub(crate) issuer: Issuer,
     pub(crate) users: Users,
@@ -67,6 +71,7 @@ fn endpoints() -> Endpoints {
         .service(Endpoint::new("/verify").get(account::verify))
         .service(Endpoint::new("/sessions").get(sessions::list))
         .service(Endpoint::new("/sessions/{id}").delete(sessions::end))
+        .service(Endpoint::new("/audit").get(audit::list))
         .service(Endpoint::new("/openapi.json").get(openapi::openapi))
 }
 
@@ -125,6 +130,8 @@ impl App {
             outcomes: metrics.register(Outcomes::new),
             sessions: SessionStore::new(database.clone(), revocations.clone()),
             clients: ClientStore::new(database.clone(), revocations.clone()),
+            audit: AuditStore::new(database.clone()),
+            keep_audit_seconds: i64::from(config.audit.keep_days) * 86_400,
             revocations,
             feed,
             longest_ttl_seconds,
@@ -185,6 +192,7 @@ impl App {
             let internal = web::scope("/internal")
                 .app_data(app.state.clone())
                 .service(Endpoint::new("/user-events").post(events::take))
+                .service(Endpoint::new("/audit").post(audit::take))
                 .service(Endpoint::new("/revocations").get(revocations::poll).post(revocations::revoke))
                 .service(Endpoint::new("/keys").get(keys::list))
                 .service(Endpoint::new("/clients").get(clients::list).post(clients::register))
@@ -197,10 +205,11 @@ impl App {
         })
         .map_err(|cause| StartError::Unavailable(cause.to_string()))?;
         let (state, keys) = (self.state.clone(), self.keys.clone());
+        let noted = state.clone();
         let feed = || self.state.feed.clone();
         Ok(service
             .with_task(|shutdown| purge(state, shutdown))
-            .with_task(|shutdown| keys.watch(shutdown))
+            .with_task(|shutdown| keys.watch_and_tell(shutdown, move |kids| note_keys(noted.clone(), kids)))
             .with_task(|shutdown| feed().follow(shutdown))
             .with_task(|shutdown| feed().let_go(shutdown))
             .with_task(|shutdown| feed().tidy(shutdown)))
@@ -216,6 +225,16 @@ pub fn build(config: Config, listener: TcpListener, clock: Clock) -> Result<Serv
 const PURGE_INTERVAL: Duration = Duration::from_hours(1);
 const KEEP_ENDED_SECONDS: i64 = 7 * 86_400;
 
+/// Notes that this replica has taken up another ring. Who has changed the file is not known.
+async fn note_keys(state: web::Data<State>, kids: Vec<String>) {
+    let itself = Actor { kind: ActorType::Service, id: NAME.to_owned() };
+    let record = Origin::default().by_actor(itself).record("keys_changed", state.clock.now());
+    let record = record.with(serde_json::json!({ "signing": kids.first(), "keys": kids }));
+    if let Err(cause) = state.audit.add(vec![record]).await {
+        log::warn!("an audit record is lost: {cause}");
+    }
+}
+
 async fn purge(state: web::Data<State>, mut shutdown: Shutdown) {
     loop {
         tokio::select! {
@@ -226,6 +245,10 @@ async fn purge(state: web::Data<State>, mut shutdown: Shutdown) {
         match state.sessions.purge(before, state.policy).await {
             Ok(removed) => log::debug!("{removed} ended sessions removed"),
             Err(cause) => log::warn!("ended sessions could not be removed: {cause}"),
+        }
+        match state.audit.purge(state.clock.now().plus_seconds(-state.keep_audit_seconds)).await {
+            Ok(removed) => log::debug!("{removed} audit records removed"),
+            Err(cause) => log::warn!("audit records could not be removed: {cause}"),
         }
     }
 }

@@ -33,6 +33,8 @@ pub struct Config {
     pub refresh: RefreshConfig,
     /// How long a session lives.
     pub sessions: SessionsConfig,
+    /// The audit log.
+    pub audit: AuditConfig,
     /// The other services.
     pub services: ServicesConfig,
     /// The scopes that each role gives, space-separated.
@@ -91,6 +93,14 @@ pub struct SessionsConfig {
     pub idle_seconds: u32,
     /// How long it lives at most.
     pub absolute_seconds: u32,
+}
+
+/// The section `audit`.
+#[derive(Clone, Copy, Debug, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct AuditConfig {
+    /// How long a record is kept.
+    pub keep_days: u32,
 }
 
 /// The section `services`.
@@ -236,6 +246,7 @@ impl Configuration for Config {
         bounds("refresh.replay_window_seconds", self.refresh.replay_window_seconds, 0, 600)?;
         bounds("sessions.idle_seconds", self.sessions.idle_seconds, 60, 315_360_000)?;
         bounds("sessions.absolute_seconds", self.sessions.absolute_seconds, 60, 315_360_000)?;
+        bounds("audit.keep_days", self.audit.keep_days, 1, 36_500)?;
         if !(100..=60_000).contains(&self.services.timeout_ms) {
             return Err(ConfigError::new("services.timeout_ms", "must be between 100 and 60000"));
         }

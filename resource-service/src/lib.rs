@@ -8,6 +8,8 @@ mod app;
 mod config;
 mod domain;
 mod error;
+#[cfg(feature = "fuzzing")]
+pub mod fuzzing;
 mod routes;
 mod storage;
 

@@ -3,7 +3,7 @@
 use std::{fmt, sync::Arc};
 
 use chrono::{DateTime, Datelike, Timelike};
-use serde::{Serialize, Serializer};
+use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
 /// A point in time: microseconds since the Unix epoch, UTC.
 ///
@@ -32,6 +32,12 @@ impl Timestamp {
     pub const fn as_seconds(self) -> u64 {
         let seconds = self.0.div_euclid(1_000_000);
         if seconds < 0 { 0 } else { seconds.unsigned_abs() }
+    }
+
+    /// Reads RFC 3339, such as `2026-01-31T12:34:56Z` or `2026-01-31T13:34:56.789+01:00`; what is finer than a
+    /// microsecond is cut off.
+    pub fn parse(text: &str) -> Option<Self> {
+        DateTime::parse_from_rfc3339(text).ok().map(|time| Self(time.timestamp_micros()))
     }
 
     /// This point in time moved by a number of seconds.
@@ -115,6 +121,13 @@ impl Serialize for Timestamp {
         let mut out = [0; 27];
         self.write(&mut out);
         serializer.serialize_str(str::from_utf8(&out).map_err(serde::ser::Error::custom)?)
+    }
+}
+
+impl<'de> Deserialize<'de> for Timestamp {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = std::borrow::Cow::<'de, str>::deserialize(deserializer)?;
+        Self::parse(&text).ok_or_else(|| de::Error::custom("expected a time such as 2026-01-31T12:34:56Z"))
     }
 }
 

@@ -294,6 +294,12 @@ pub struct ServerConfig {
     pub cors_origins: Vec<String>,
     /// Worker threads; 0 for one per core.
     pub workers: usize,
+    /// Seconds in which the head of a connection's first request must be there.
+    pub header_timeout_seconds: u64,
+    /// Seconds in which a body must be there; of a file, seconds in which the next piece must be.
+    pub body_timeout_seconds: u64,
+    /// Seconds that a connection is kept for the next request.
+    pub keep_alive_seconds: u64,
     /// Seconds that requests in flight have to finish in when the service is asked to stop.
     pub shutdown_timeout_seconds: u64,
 }
@@ -313,6 +319,15 @@ fn networks<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<IpNet>, D:
 impl ServerConfig {
     /// Checks the section.
     pub fn validate(&self) -> Result<(), ConfigError> {
+        for (key, seconds) in [
+            ("server.header_timeout_seconds", self.header_timeout_seconds),
+            ("server.body_timeout_seconds", self.body_timeout_seconds),
+            ("server.keep_alive_seconds", self.keep_alive_seconds),
+        ] {
+            if !(1..=3_600).contains(&seconds) {
+                return Err(ConfigError::new(key, "must be from 1 to 3600"));
+            }
+        }
         for origin in &self.cors_origins {
             let parsed = url::Url::parse(origin).ok().filter(|url| {
                 matches!(url.scheme(), "http" | "https") && url.origin().ascii_serialization() == *origin
@@ -421,6 +436,9 @@ mod tests {
             trusted_proxies = []
             cors_origins = []
             workers = 0
+            header_timeout_seconds = 10
+            body_timeout_seconds = 30
+            keep_alive_seconds = 75
             shutdown_timeout_seconds = 30
             [database]
             url = "sqlite:test.db"
@@ -483,9 +501,21 @@ mod tests {
             ("SIGNET__DATABASE__URL", "database.url"),
             ("SIGNET__SERVER__TRUSTED_PROXIES", "server.trusted_proxies"),
             ("SIGNET__SERVER__CORS_ORIGINS", "server.cors_origins"),
+            ("SIGNET__SERVER__BODY_TIMEOUT_SECONDS", "server.body_timeout_seconds"),
         ] {
             let error = load(&[(name, "nonsense")]).unwrap_err().to_string();
             assert!(error.contains(key) && error.contains(name), "{name}: {error}");
+        }
+    }
+
+    #[test]
+    fn nobody_is_waited_for_without_end() {
+        for key in ["HEADER_TIMEOUT", "BODY_TIMEOUT", "KEEP_ALIVE"] {
+            for seconds in ["0", "3601"] {
+                let name = format!("SIGNET__SERVER__{key}_SECONDS");
+                let error = load(&[(&name, seconds)]).unwrap_err().to_string();
+                assert!(error.contains(&name), "{error}");
+            }
         }
     }
 

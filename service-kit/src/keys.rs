@@ -116,7 +116,16 @@ impl Keys {
     }
 
     /// Takes up changes of the file until the service stops.
-    pub async fn watch(self, mut shutdown: Shutdown) {
+    pub async fn watch(self, shutdown: Shutdown) {
+        self.watch_and_tell(shutdown, |_| std::future::ready(())).await;
+    }
+
+    /// The same, and tells of each change: the ids of the keys, the one that signs first.
+    pub async fn watch_and_tell<F: Future<Output = ()>>(
+        self,
+        mut shutdown: Shutdown,
+        changed: impl Fn(Vec<String>) -> F,
+    ) {
         if self.file.is_none() {
             return;
         }
@@ -126,31 +135,35 @@ impl Keys {
                 () = tokio::time::sleep(LOOK_EVERY) => {}
             }
             let keys = self.clone();
-            if spawn_blocking(move || keys.look()).await.is_err() {
-                log::error!("the key file could not be looked at: the task panicked");
+            match spawn_blocking(move || keys.look()).await {
+                Ok(true) => changed(self.ring.current().key_ids().map(str::to_owned).collect()).await,
+                Ok(false) => {}
+                Err(_) => log::error!("the key file could not be looked at: the task panicked"),
             }
         }
     }
 
-    /// Reads the file, and replaces the ring if it is another one.
+    /// Reads the file, and replaces the ring if it is another one. Says whether it was.
     ///
     /// What cannot be taken is refused when it has been seen twice, so that a file being written is not complained of.
-    pub fn look(&self) {
-        let Some(file) = &self.file else { return };
+    pub fn look(&self) -> bool {
+        let Some(file) = &self.file else { return false };
         let mut state = file.state();
         let read = read(&file.path);
         // A file that cannot be read looks like an empty one, which is no key ring either.
         let content = read.as_ref().map(|content| content.as_slice()).unwrap_or_default();
         let seen_before = content == state.content.as_slice();
         if seen_before && state.verdict.is_some() {
-            return;
+            return false;
         }
+        let mut changed = false;
         match read.as_ref().map_err(Clone::clone).and_then(|content| file.ring(content)) {
             Ok(ring) => {
                 let kids: Vec<_> = ring.key_ids().collect();
                 log::info!("{} changed: tokens are verified with the keys {}", file.path.display(), kids.join(", "));
                 self.ring.replace(ring);
                 state.verdict = Some(Ok(()));
+                changed = true;
             }
             Err(cause) if seen_before => {
                 log::error!("{cause}; the keys that were read before stay in use");
@@ -159,6 +172,7 @@ impl Keys {
             Err(_) => state.verdict = None,
         }
         state.content = read.unwrap_or_default();
+        changed
     }
 }
 

@@ -3,6 +3,7 @@
 //!
 //! Nothing in here knows a user, a session or a person: a service adds its own words on top.
 
+pub mod audit;
 pub mod auth_service;
 pub mod boot;
 pub mod clock;

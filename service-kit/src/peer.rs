@@ -21,6 +21,9 @@ shared_claims::scope! {
     pub Internal = "signet:internal";
 }
 
+/// Whom a refusal is about, told by one service to another and never to a client.
+pub const SUBJECT_HEADER: &str = "signet-subject";
+
 /// Another service.
 pub struct Peer {
     name: &'static str,
@@ -98,8 +101,9 @@ impl Peer {
         let status = response.status();
         let retry_after_seconds =
             response.headers().get(header::RETRY_AFTER).and_then(|value| value.to_str().ok()?.parse().ok());
+        let subject = response.headers().get(SUBJECT_HEADER).and_then(|value| value.to_str().ok()).map(str::to_owned);
         let body = response.bytes().await.map_err(unavailable)?.into();
-        Ok((Answer { status, retry_after_seconds, body }, token))
+        Ok((Answer { status, retry_after_seconds, subject, body }, token))
     }
 
     fn unavailable(&self, cause: anyhow::Error) -> Error {
@@ -111,6 +115,7 @@ impl Peer {
 struct Answer {
     status: StatusCode,
     retry_after_seconds: Option<u32>,
+    subject: Option<String>,
     body: Vec<u8>,
 }
 
@@ -125,6 +130,7 @@ impl Answer {
         let code =
             known.iter().find(|code| code.name == problem.code && code.status.as_u16() == self.status.as_u16())?;
         problem.retry_after_seconds = self.retry_after_seconds;
+        problem.subject.clone_from(&self.subject);
         Some((problem, *code))
     }
 }

@@ -140,6 +140,9 @@ pub struct Problem {
     /// Seconds until another try makes sense: sent as `Retry-After`.
     #[serde(skip)]
     pub retry_after_seconds: Option<u32>,
+    /// Whom another service has said that it is about: for the audit log, and never sent on.
+    #[serde(skip)]
+    pub subject: Option<String>,
 }
 
 impl Problem {
@@ -154,6 +157,7 @@ impl Problem {
             request_id: None,
             errors: Vec::new(),
             retry_after_seconds: None,
+            subject: None,
         }
     }
 

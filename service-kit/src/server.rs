@@ -22,7 +22,7 @@ use tokio::sync::watch;
 
 use crate::{
     config::{ConfigError, ServerConfig},
-    http::{RequestScope, TrustedProxies, not_found},
+    http::{BodyTimeout, RequestScope, TrustedProxies, not_found},
     metrics::Metrics,
 };
 
@@ -148,10 +148,12 @@ impl Service {
     ) -> io::Result<Self> {
         let address = listener.local_addr()?;
         let proxies = web::Data::new(TrustedProxies(config.trusted_proxies.clone()));
+        let body_timeout = BodyTimeout(Duration::from_secs(config.body_timeout_seconds));
         let origins = config.cors_origins.clone();
         let server = HttpServer::new(move || {
             App::new()
                 .app_data(proxies.clone())
+                .app_data(body_timeout)
                 .configure(routes.clone())
                 .default_service(web::to(not_found))
                 .wrap(Condition::new(!origins.is_empty(), cors(&origins)))
@@ -159,8 +161,8 @@ impl Service {
         })
         .workers(config.worker_count())
         .shutdown_timeout(config.shutdown_timeout_seconds)
-        .client_request_timeout(Duration::from_secs(10))
-        .keep_alive(Duration::from_secs(75))
+        .client_request_timeout(Duration::from_secs(config.header_timeout_seconds))
+        .keep_alive(Duration::from_secs(config.keep_alive_seconds))
         .disable_signals()
         .listen(listener)?
         .run();

@@ -1,16 +1,23 @@
 //! What every service does with a request, whatever its handlers do.
 #![allow(missing_docs, clippy::unwrap_used, reason = "a test fails by panicking, and its name says what it shows")]
 
-use std::{net::TcpListener, sync::Arc};
+use std::{
+    collections::HashMap,
+    io::{Read as _, Write as _},
+    net::{TcpListener, TcpStream},
+    sync::Arc,
+};
 
-use actix_web::{HttpResponse, error::ErrorInternalServerError, rt::task::JoinHandle, web};
+use actix_web::{HttpRequest, HttpResponse, error::ErrorInternalServerError, rt::task::JoinHandle, web};
 use reqwest::{Method, Response, StatusCode};
 use serde_json::Value;
 use service_kit::{
-    Service,
+    Error, Service,
     config::ServerConfig,
-    http::{Endpoint, Json},
+    http::{BodyTimeout, Endpoint, Json},
+    import,
     metrics::{self, Metrics},
+    validate::Invalid,
 };
 use tokio::sync::Notify;
 
@@ -23,13 +30,24 @@ struct Server {
 
 impl Server {
     fn start(routes: impl Fn(&mut web::ServiceConfig) + Clone + Send + 'static) -> Self {
-        let config = ServerConfig {
+        Self::start_with(|_| (), routes)
+    }
+
+    fn start_with(
+        change: impl FnOnce(&mut ServerConfig),
+        routes: impl Fn(&mut web::ServiceConfig) + Clone + Send + 'static,
+    ) -> Self {
+        let mut config = ServerConfig {
             bind: "127.0.0.1:0".parse().unwrap(),
             trusted_proxies: Vec::new(),
             cors_origins: Vec::new(),
             workers: 1,
+            header_timeout_seconds: 10,
+            body_timeout_seconds: 30,
+            keep_alive_seconds: 75,
             shutdown_timeout_seconds: 5,
         };
+        change(&mut config);
         let metrics = Metrics::new("test", "1");
         let shown = metrics.clone();
         let routes = move |config: &mut web::ServiceConfig| {
@@ -162,4 +180,75 @@ async fn a_request_in_flight_is_finished_when_the_service_stops() {
     release.notify_one();
     assert_eq!(answer.await.unwrap(), "finished");
     server.running.await.unwrap();
+}
+
+/// What a connection brings until it is closed, for these bytes and then nothing more.
+async fn answer_to(server: &Server, sent: &'static str) -> String {
+    let address = server.url.trim_start_matches("http://").to_owned();
+    let reading = actix_web::rt::task::spawn_blocking(move || {
+        let mut stream = TcpStream::connect(address).unwrap();
+        stream.write_all(sent.as_bytes()).unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).unwrap();
+        answer
+    });
+    reading.await.unwrap()
+}
+
+#[actix_web::test]
+async fn a_client_that_does_not_go_on_is_not_waited_for() {
+    struct Line;
+
+    impl import::Record for Line {
+        const COLUMNS: &'static [&'static str] = &["a"];
+        const REQUIRED: &'static [&'static str] = &["a"];
+        const SHAPE: &'static str = "the string a";
+
+        type Raw = HashMap<String, String>;
+
+        fn fill(_: &mut Self::Raw, _: &'static str, _: Option<String>) -> Result<(), Invalid> {
+            Ok(())
+        }
+
+        fn parse(_: Self::Raw, _: u64) -> Result<Self, Invalid> {
+            Ok(Self)
+        }
+    }
+
+    async fn take(body: Json<Value>) -> web::Json<Value> {
+        web::Json(body.0)
+    }
+    async fn take_lines(request: HttpRequest, payload: web::Payload) -> Result<&'static str, Error> {
+        let silence = BodyTimeout::of(&request);
+        import::read(payload, import::Format::Csv, silence, async |_: Vec<Line>, _: &mut _| Ok::<_, Error>(())).await?;
+        Ok("read")
+    }
+    let change = |config: &mut ServerConfig| {
+        config.header_timeout_seconds = 1;
+        config.body_timeout_seconds = 1;
+        config.keep_alive_seconds = 1;
+    };
+    let server = Server::start_with(change, |config| {
+        config.service(Endpoint::new("/take").post(take).get(fine));
+        config.service(Endpoint::new("/lines").post(take_lines));
+    });
+    let (head, body, lines, idle) = tokio::join!(
+        answer_to(&server, "POST /take HTTP/1.1\r\nhost: a\r\nx-so-far: "),
+        answer_to(
+            &server,
+            "POST /take HTTP/1.1\r\nhost: a\r\ncontent-type: application/json\r\ncontent-length: 9\r\n\r\n{\"a\""
+        ),
+        answer_to(
+            &server,
+            "POST /lines HTTP/1.1\r\nhost: a\r\ncontent-type: text/csv\r\ntransfer-encoding: chunked\r\n\r\n4\r\na\nb\n\r\n"
+        ),
+        answer_to(&server, "GET /take HTTP/1.1\r\nhost: a\r\n\r\n"),
+    );
+    assert!(head.starts_with("HTTP/1.1 408 "), "{head}");
+    for late in [body, lines] {
+        assert!(late.starts_with("HTTP/1.1 400 ") && late.contains("invalid_request"), "{late}");
+        assert!(late.contains("did not come in time"), "{late}");
+    }
+    assert!(idle.starts_with("HTTP/1.1 200 ") && idle.ends_with("fine"), "{idle}");
+    server.stop().await;
 }

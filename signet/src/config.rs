@@ -37,6 +37,8 @@ pub struct UpConfig {
     pub refresh: RefreshConfig,
     /// How long a session lives.
     pub sessions: SessionsConfig,
+    /// The audit log.
+    pub audit: auth_service::config::AuditConfig,
     /// The scopes that each role gives, space-separated.
     pub roles: BTreeMap<String, String>,
     /// What new users are given.
@@ -151,6 +153,7 @@ impl UpConfig {
                 tokens: tokens.clone(),
                 refresh: self.refresh.clone(),
                 sessions: self.sessions,
+                audit: self.audit,
                 services: auth_service::config::ServicesConfig {
                     user_url: self.services.user_url.clone(),
                     timeout_ms: self.services.timeout_ms,

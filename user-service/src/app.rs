@@ -16,7 +16,7 @@ use service_kit::{
     server::{StartError, open_database},
     tokens::TokenAcceptance,
 };
-use tokio::sync::{Mutex, Notify};
+use tokio::sync::Mutex;
 
 use crate::{
     bootstrap::{self, BootstrapOutcome},
@@ -25,11 +25,11 @@ use crate::{
     hashing::HashingPool,
     outbox::{Backlog, Delivery},
     routes::{State, credentials, import, me, openapi, users},
-    storage,
+    storage::{self, outbox::Queue},
 };
 
 /// The service's name: the `aud` that it answers to.
-const NAME: &str = "user-service";
+pub(crate) const NAME: &str = "user-service";
 
 /// How long auth-service has to take a batch of events.
 const DELIVERY_TIMEOUT: Duration = Duration::from_secs(5);
@@ -64,8 +64,7 @@ pub struct App {
     state: web::Data<State>,
     auth_service: AuthService,
     outbox: Arc<Peer>,
-    backlog: Backlog,
-    outbox_filled: Arc<Notify>,
+    backlogs: [Backlog; 2],
     bootstrap_outcome: BootstrapOutcome,
 }
 
@@ -95,14 +94,14 @@ impl App {
         )
         .map_err(|cause| StartError::Unavailable(format!("the hashing threads cannot be started: {cause}")))?;
 
-        let backlog = Backlog::new(clock.clone());
+        let backlogs = [Queue::Events, Queue::Audit].map(|queue| Backlog::new(queue, clock.clone()));
         let metrics = Metrics::new(NAME, env!("CARGO_PKG_VERSION"))
             .with_revocations(auth_service.revoked().clone())
             .with_keys(keys.clone())
             .with_database(database.clone())
             .with_collector(hashing.figures())
-            .with_collector(backlog.clone());
-        let outbox_filled = Arc::new(Notify::new());
+            .with_collector(backlogs[0].clone())
+            .with_collector(backlogs[1].clone());
         Ok(Self {
             server: config.server,
             database: database.clone(),
@@ -115,12 +114,12 @@ impl App {
                 hashing,
                 default_roles,
                 importing: Mutex::default(),
-                outbox_filled: outbox_filled.clone(),
+                outbox_filled: Arc::default(),
+                audit_filled: Arc::default(),
             }),
             auth_service,
             outbox: Arc::new(outbox),
-            backlog,
-            outbox_filled,
+            backlogs,
             bootstrap_outcome,
         })
     }
@@ -164,18 +163,20 @@ impl App {
                 .configure(health::routes(readiness.clone()))
                 .configure(metrics::routes(metrics.clone()));
         };
-        let delivery = Delivery {
-            backlog: self.backlog.clone(),
-            database: self.database.clone(),
-            auth_service: self.outbox.clone(),
-            filled: self.outbox_filled.clone(),
-        };
+        let [events, records] =
+            [(0, &self.state.outbox_filled), (1, &self.state.audit_filled)].map(|(queue, filled)| Delivery {
+                backlog: self.backlogs[queue].clone(),
+                database: self.database.clone(),
+                auth_service: self.outbox.clone(),
+                filled: filled.clone(),
+            });
         let service = Service::start(&self.server, listener, Some(self.metrics.clone()), routes)
             .map_err(|cause| StartError::Unavailable(format!("the server cannot be started: {cause}")))?;
         let (keys, feed) = (self.keys.clone(), self.auth_service.clone());
         Ok(service
             .with_preparation(self.first_news())
-            .with_task(|shutdown| delivery.run(shutdown))
+            .with_task(|shutdown| events.run(shutdown))
+            .with_task(|shutdown| records.run(shutdown))
             .with_task(|shutdown| keys.watch(shutdown))
             .with_task(|shutdown| feed.follow(shutdown)))
     }

@@ -1,12 +1,18 @@
 //! The first admin: made at the start from the configuration, when there is none.
 
-use service_kit::{Clock, ConfigError, db::Database, server::StartError};
+use service_kit::{
+    Clock, ConfigError,
+    audit::{Actor, ActorType, Origin},
+    db::Database,
+    server::StartError,
+};
 
 use crate::{
+    app::NAME,
     config::BootstrapConfig,
-    domain::{password::Scheme, role::Roles, user::NewUser},
+    domain::{audit, password::Scheme, role::Roles, user::NewUser},
     error::Error,
-    storage::users,
+    storage::{outbox, users},
 };
 
 /// What became of the admin that the configuration names.
@@ -47,7 +53,15 @@ pub(crate) fn make_admin(
     })?;
     let hash = scheme.hash(&password).map_err(|cause| StartError::Unavailable(cause.to_string()))?;
     let user = admin.create(clock.now());
-    match database.blocking(|db| users::insert(db, &user, &hash)) {
+    let itself = Actor { kind: ActorType::Service, id: NAME.to_owned() };
+    let record = audit::created(&user, &Origin::default().by_actor(itself), user.created_at);
+    let made = database.blocking(|db| {
+        db.in_transaction(|db| {
+            users::insert(db, &user, &hash)?;
+            outbox::push_records(db, &[record])
+        })
+    });
+    match made {
         Ok(()) => {
             log::info!("the first admin was made, as bootstrap.admin_email says");
             Ok(BootstrapOutcome::Created)

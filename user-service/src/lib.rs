@@ -8,6 +8,8 @@ mod bootstrap;
 mod config;
 mod domain;
 mod error;
+#[cfg(feature = "fuzzing")]
+pub mod fuzzing;
 mod hashing;
 mod outbox;
 mod routes;

@@ -3,7 +3,7 @@
 use std::fmt;
 
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
-use service_kit::Timestamp;
+use service_kit::{Timestamp, audit::Origin};
 
 use super::ScopeSet;
 
@@ -91,10 +91,8 @@ pub struct NewSession {
     pub scope_limit: Option<ScopeSet>,
     /// How the user was authenticated (RFC 8176), such as `pwd`.
     pub amr: &'static str,
-    /// Where from.
-    pub address: Option<String>,
-    /// With what.
-    pub user_agent: Option<String>,
+    /// Where from, and with what.
+    pub origin: Origin,
     /// The client that showed its secret at the log-in: refreshing takes that client again (RFC 6749, 6).
     pub client_id: Option<String>,
     /// When.
@@ -207,6 +205,15 @@ pub enum EndReason {
 }
 
 impl EndReason {
+    /// What the audit log calls it.
+    pub const fn action(self) -> &'static str {
+        match self {
+            Self::Logout => "logout",
+            Self::RefreshReuse => "refresh_reuse",
+            _ => "session_ended",
+        }
+    }
+
     /// As the database and the audit log have it.
     pub const fn as_str(self) -> &'static str {
         match self {

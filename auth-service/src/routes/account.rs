@@ -11,7 +11,8 @@ use actix_web::{
 use serde::Deserialize;
 use service_kit::{
     Error,
-    http::{ClientAddress, FormOrJson, Query},
+    audit::Origin,
+    http::{FormOrJson, Query},
 };
 use shared_claims::actix::{AnyToken, Authorized};
 
@@ -22,7 +23,7 @@ use super::{
 use crate::{
     app::State,
     domain::{ClientId, NewSession, ScopeSet, SessionId},
-    error::ACCOUNT_DISABLED,
+    error::{ACCOUNT_DISABLED, INVALID_CREDENTIALS},
     issue::{Grant, TokenResponse},
     storage::Started,
     users::{Credentials, KnownUser, Registration},
@@ -32,11 +33,11 @@ use crate::{
 pub(crate) async fn register(
     state: web::Data<State>,
     body: FormOrJson<Registration>,
-    address: ClientAddress,
+    origin: Origin,
     delivery: Delivery,
 ) -> Result<HttpResponse, Error> {
     let user = state.users.register(&body.0).await?;
-    let log_in = LogIn { scope_limit: None, client: None, address, delivery: &delivery };
+    let log_in = LogIn { scope_limit: None, client: None, origin };
     let session = match begin(&state, &user, &log_in, false).await? {
         Some(tokens) => tokens,
         // Somebody changed the new user within these milliseconds: what user-service said last counts.
@@ -49,10 +50,10 @@ pub(crate) async fn register(
 pub(crate) async fn login(
     state: web::Data<State>,
     body: FormOrJson<Credentials>,
-    address: ClientAddress,
+    origin: Origin,
     delivery: Delivery,
 ) -> Result<HttpResponse, Error> {
-    let wish = LogIn { scope_limit: None, client: None, address, delivery: &delivery };
+    let wish = LogIn { scope_limit: None, client: None, origin };
     let (tokens, user) = log_in(&state, &body.0, &wish).await?;
     Ok(delivery.respond(StatusCode::OK, with_user(tokens, user), &state.policy))
 }
@@ -63,10 +64,8 @@ pub(super) struct LogIn<'a> {
     pub(super) scope_limit: Option<ScopeSet>,
     /// The client that has shown its secret: the session is its own.
     pub(super) client: Option<&'a ClientId>,
-    /// Where from.
-    pub(super) address: ClientAddress,
-    /// How, and with what.
-    pub(super) delivery: &'a Delivery,
+    /// Where from, and with what.
+    pub(super) origin: Origin,
 }
 
 /// Logs a user in: by `/auth/login` and by the grant `password`.
@@ -77,7 +76,24 @@ pub(super) async fn log_in(
 ) -> Result<(TokenResponse, KnownUser), Error> {
     let outcome = try_log_in(state, credentials, log_in).await;
     state.outcomes.logged_in(outcome.as_ref());
+    if let Err(Error::Forwarded(problem, code)) = &outcome
+        && [INVALID_CREDENTIALS.name, ACCOUNT_DISABLED.name].contains(&code.name)
+    {
+        note_refusal(state, log_in, problem.subject.clone(), code.name).await;
+    }
     outcome
+}
+
+/// Notes a log-in that was refused for what was presented. What was typed is not noted: it may be a password in the
+/// wrong field.
+async fn note_refusal(state: &State, log_in: &LogIn<'_>, user_id: Option<String>, code: &'static str) {
+    let mut record = log_in.origin.record("login", state.clock.now()).refused(code);
+    record.subject = user_id;
+    record.client_id = log_in.client.map(|client| client.as_str().to_owned());
+    if let Err(cause) = state.audit.add(vec![record]).await {
+        // The answer is the same as ever.
+        log::warn!("an audit record is lost: {cause}");
+    }
 }
 
 async fn try_log_in(
@@ -113,8 +129,7 @@ async fn begin(
         subject: user.subject.clone(),
         scope_limit: log_in.scope_limit.clone(),
         amr: "pwd",
-        address: log_in.address.0.map(|address| address.to_string()),
-        user_agent: log_in.delivery.user_agent(),
+        origin: log_in.origin.clone(),
         client_id: log_in.client.map(|client| client.as_str().to_owned()),
         created_at: now,
         expires_at: ends_at,

@@ -4,6 +4,7 @@ use actix_web::{HttpResponse, http::StatusCode, web};
 use serde::{Deserialize, Serialize};
 use service_kit::{
     Error, Timestamp,
+    audit::Origin,
     http::{Cursor, Json, Limit, Page, Query},
     peer::Internal,
     validate::{Invalid, Validator},
@@ -60,6 +61,7 @@ struct NewClientResponse<'a> {
 pub(crate) async fn register(
     state: web::Data<State>,
     caller: Authorized<Internal>,
+    origin: Origin,
     body: Json<Registration>,
 ) -> Result<HttpResponse, Error> {
     let mut validator = Validator::new();
@@ -74,8 +76,7 @@ pub(crate) async fn register(
         scope,
         created_at: state.clock.now(),
     };
-    state.clients.insert(client.clone()).await?;
-    log::info!(target: "audit", client = client.id.as_str(), caller = caller.sub.as_str(); "a client was registered");
+    state.clients.insert(client.clone(), origin.by(&caller)).await?;
     Ok(no_store(StatusCode::CREATED).json(NewClientResponse {
         client_id: client.id.as_str(),
         client_secret: secret.expose(),
@@ -128,12 +129,12 @@ pub(crate) async fn list(
 pub(crate) async fn delete(
     state: web::Data<State>,
     caller: Authorized<Internal>,
+    origin: Origin,
     id: web::Path<String>,
 ) -> Result<HttpResponse, Error> {
     let id = ClientId::parse(&id).ok_or(Error::NotFound)?;
-    if !state.clients.delete(&id, state.clock.now()).await? {
+    if !state.clients.delete(&id, origin.by(&caller), state.clock.now()).await? {
         return Err(Error::NotFound);
     }
-    log::info!(target: "audit", client = id.as_str(), caller = caller.sub.as_str(); "a client was deleted");
     Ok(no_store(StatusCode::NO_CONTENT).finish())
 }

@@ -27,7 +27,6 @@ pub(crate) struct Delivery {
     cookie: bool,
     secure: bool,
     presented: Option<String>,
-    user_agent: Option<String>,
 }
 
 impl FromRequest for Delivery {
@@ -38,12 +37,7 @@ impl FromRequest for Delivery {
         let text = |name: &str| request.headers().get(name).and_then(|value| value.to_str().ok());
         let cookie = text("x-session").is_some_and(|wish| wish.eq_ignore_ascii_case("cookie"));
         let presented = if cookie { request.cookie(COOKIE).map(|cookie| cookie.value().to_owned()) } else { None };
-        ready(Ok(Self {
-            cookie,
-            secure: !is_loopback(text("host").unwrap_or_default()),
-            presented,
-            user_agent: text("user-agent").map(|agent| agent.chars().filter(|c| !c.is_control()).take(256).collect()),
-        }))
+        ready(Ok(Self { cookie, secure: !is_loopback(text("host").unwrap_or_default()), presented }))
     }
 }
 
@@ -62,11 +56,6 @@ impl Delivery {
     /// The refresh token from the cookie.
     pub(crate) fn presented(&self) -> Option<&str> {
         self.presented.as_deref()
-    }
-
-    /// What the client calls itself.
-    pub(crate) fn user_agent(&self) -> Option<String> {
-        self.user_agent.clone()
     }
 
     /// The answer that carries tokens.

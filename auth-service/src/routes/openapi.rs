@@ -19,6 +19,7 @@ use utoipa::{
 };
 
 use super::{
+    audit::{RecordList, UsersRead},
     client_auth::TokenParameters,
     introspect::Introspection,
     metadata::Metadata,
@@ -339,6 +340,58 @@ impl PartialSchema for SessionIdText {
     }
 }
 
+/// The name of a user, a client, a service or an action.
+struct FilterText;
+
+impl PartialSchema for FilterText {
+    fn schema() -> RefOr<Schema> {
+        ObjectBuilder::new()
+            .schema_type(Type::String)
+            .min_length(Some(1))
+            .max_length(Some(200))
+            .pattern(Some(r"^[^\x00-\x1f\x7f-\x9f]*$"))
+            .into()
+    }
+}
+
+fn log() -> [Operation; 1] {
+    [Operation::get("/auth/audit", "readAudit", "Who did what to whom")
+        .describe(
+            "Log-ins and their failures, sessions that ended and why, reused refresh tokens, changes of users, their \
+             roles and passwords, of clients and of keys, and revocations; the newest first, across all services. \
+             Filters hold together.",
+        )
+        .token::<UsersRead>()
+        .pages()
+        .query::<FilterText>("subject", "Only what was done to the user with this id.")
+        .query::<FilterText>("actor", "Only what was done by the user or client with this id, or by this service.")
+        .query::<FilterText>("action", "Only this action, such as `login`.")
+        .query::<Timestamp>("since", "Only from this time on (RFC 3339).")
+        .query::<Timestamp>("until", "Only from before this time (RFC 3339).")
+        .asks_others()
+        .answer(
+            Answer::new(200, "A page of records")
+                .json::<RecordList>(json!({
+                    "items": [{
+                        "id": "0193596e-7c2b-7d3c-8e4f-5a6b7c8d9e0f",
+                        "at": "2026-11-23T12:00:00.000000Z",
+                        "action": "login",
+                        "outcome": "succeeded",
+                        "actor": { "type": "user", "id": "0193596e-5b1a-7b1c-9d2e-3f4a5b6c7d8e" },
+                        "subject": "0193596e-5b1a-7b1c-9d2e-3f4a5b6c7d8e",
+                        "session": "q83vEjRWeJq83vEjRWeJqw",
+                        "client_id": null,
+                        "address": "192.0.2.7",
+                        "user_agent": "curl/8.14.1",
+                        "request_id": "4bf92f3577b34da6a3ce929d0e0e4736",
+                        "details": null,
+                    }],
+                    "next_cursor": null,
+                }))
+                .header("Cache-Control"),
+        )]
+}
+
 /// What may go wrong at each of the OAuth endpoints.
 const OAUTH_COMMON: &[Code] = &[
     oauth::INVALID_REQUEST,
@@ -448,12 +501,14 @@ pub fn document() -> Document {
     )
     .tag("accounts", "Registration, log-in, and who the caller is")
     .tag("sessions", "Where one is logged in")
+    .tag("audit", "Who did what to whom")
     .tag("oauth", "The endpoints of OAuth 2; failures in the form of RFC 6749, 5.2")
     .tag("discovery", "What clients may find out by themselves")
     .security_scheme(CLIENT, SecurityScheme::Http(client))
     .security_scheme(COOKIE, SecurityScheme::ApiKey(ApiKey::Cookie(cookie)))
     .operations("accounts", accounts())
     .operations("sessions", sessions())
+    .operations("audit", log())
     .operations("oauth", oauth_endpoints())
     .operations("discovery", well_known())
     .operations("discovery", [Operation::document("/auth/openapi.json")])

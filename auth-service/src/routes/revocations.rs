@@ -8,15 +8,17 @@ use actix_web::{
     web,
 };
 use serde::Deserialize;
+use serde_json::json;
 use service_kit::{
     Error,
+    audit::Origin,
     http::{Json, Query},
     peer::Internal,
     validate::{Invalid, Validator},
 };
 use shared_claims::actix::Authorized;
 
-use super::delivery::no_store;
+use super::{bounded, delivery::no_store};
 use crate::{
     app::State,
     domain::{EndReason, NewRevocation, SessionId},
@@ -156,39 +158,36 @@ impl Order {
 pub(crate) async fn revoke(
     state: web::Data<State>,
     caller: Authorized<Internal>,
+    origin: Origin,
     order: Json<Order>,
 ) -> Result<HttpResponse, Error> {
     let now = state.clock.now();
-    let kind = order.0.kind.clone().unwrap_or_default();
+    let origin = origin.by(&caller);
     match order.0.read(now.as_seconds())? {
         Target::Tokens(revocation) => {
-            state.revocations.revoke(vec![revocation], now).await?;
+            let record = match &revocation {
+                NewRevocation::Key { kid } => origin.record("key_revoked", now).with(json!({ "kid": kid })),
+                NewRevocation::All { issued_before } => {
+                    origin.record("all_tokens_revoked", now).with(json!({ "issued_before": issued_before }))
+                }
+                NewRevocation::Token { jti, .. } => origin.record("token_revoked", now).with(json!({ "jti": jti })),
+                // Those of a session and of a user are told of by the sessions that end.
+                NewRevocation::Session(_) | NewRevocation::User { .. } => origin.record("token_revoked", now),
+            };
+            state.revocations.revoke(vec![revocation], vec![record], now).await?;
         }
         Target::Session(sid) => {
-            if !state.sessions.end(sid, EndReason::EndedByOperator, now).await? {
+            if !state.sessions.end(sid, EndReason::EndedByOperator, &origin, now).await? {
                 return Err(Error::NotFound);
             }
         }
         Target::User(sub) => {
-            state.sessions.end_all_of_user(&sub, EndReason::EndedByOperator, now).await?;
+            state.sessions.end_all_of_user(&sub, EndReason::EndedByOperator, &origin, now).await?;
         }
     }
-    log::warn!(target: "audit", kind = kind.as_str(), caller = caller.sub.as_str(); "revoked by the operator");
     Ok(no_store(StatusCode::NO_CONTENT).finish())
 }
 
 fn name(text: String) -> Result<String, Invalid> {
     bounded(text, MAX_NAME_CHARACTERS)
-}
-
-fn bounded(text: String, max_characters: usize) -> Result<String, Invalid> {
-    if text.is_empty() {
-        Err(Invalid::new("required", "This field is required."))
-    } else if text.chars().count() > max_characters {
-        Err(Invalid::new("too_long", format!("This must have at most {max_characters} characters.")))
-    } else if text.chars().any(char::is_control) {
-        Err(Invalid::new("invalid", "This must not hold control characters."))
-    } else {
-        Ok(text)
-    }
 }

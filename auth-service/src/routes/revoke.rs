@@ -1,7 +1,12 @@
 //! `POST /auth/revoke`: a client gives a token back (RFC 7009).
 
 use actix_web::{HttpResponse, http::StatusCode, web};
-use service_kit::{Error, http::FormOrJson};
+use serde_json::json;
+use service_kit::{
+    Error,
+    audit::{Actor, Origin},
+    http::FormOrJson,
+};
 
 use super::{
     client_auth::{Authorization, TokenParameters, demand},
@@ -21,37 +26,36 @@ const ANOTHER_S: OAuthError = OAuthError::UnauthorizedClient("The token was issu
 pub(crate) async fn revoke(
     state: web::Data<State>,
     authorization: Authorization,
+    origin: Origin,
     body: Result<FormOrJson<TokenParameters>, Error>,
 ) -> Result<HttpResponse, OAuthError> {
     let (client, token) = body.map_err(OAuthError::of_body)?.0.into_parts();
     let client = demand(&state, authorization, client).await?;
     let token = token?;
+    let origin = origin.by_actor(Actor::client(client.id.as_str()));
     match state.issuer.refresh_keys.decode(&token) {
-        Some(token) => revoke_refresh_token(&state, token, &client).await?,
-        None => revoke_access_token(&state, &token, &client).await?,
+        Some(token) => revoke_refresh_token(&state, token, &client, &origin).await?,
+        None => revoke_access_token(&state, &token, &client, &origin).await?,
     }
     Ok(no_store(StatusCode::OK).finish())
 }
 
-async fn revoke_refresh_token(state: &State, token: RefreshToken, client: &Client) -> Result<(), OAuthError> {
+async fn revoke_refresh_token(
+    state: &State,
+    token: RefreshToken,
+    client: &Client,
+    origin: &Origin,
+) -> Result<(), OAuthError> {
     let Some(session) = state.sessions.find(token.session).await? else { return Ok(()) };
     if !session.is_open_to(Some(client.id.as_str())) {
         return Err(ANOTHER_S);
     }
     let now = state.clock.now();
-    if state.sessions.end(session.id, EndReason::RevokedByClient, now).await? {
-        log::info!(
-            target: "audit",
-            session = session.id.to_string().as_str(),
-            subject = session.subject.user_id.as_str(),
-            client = client.id.as_str();
-            "a client revoked a refresh token: the session has ended"
-        );
-    }
+    state.sessions.end(session.id, EndReason::RevokedByClient, origin, now).await?;
     Ok(())
 }
 
-async fn revoke_access_token(state: &State, token: &str, client: &Client) -> Result<(), OAuthError> {
+async fn revoke_access_token(state: &State, token: &str, client: &Client, origin: &Origin) -> Result<(), OAuthError> {
     let Ok(claims) = state.inspector.verify_at(token, state.clock.now().as_seconds()) else { return Ok(()) };
     let holder = match (&claims.client_id, session_of(&claims)) {
         (Some(holder), _) => Some(holder.clone()),
@@ -61,15 +65,13 @@ async fn revoke_access_token(state: &State, token: &str, client: &Client) -> Res
     if holder.is_some_and(|holder| holder != client.id.as_str()) {
         return Err(ANOTHER_S);
     }
-    let (jti, subject) = (claims.jti.clone(), claims.sub);
+    let now = state.clock.now();
+    let mut record = origin.record("token_revoked", now).with(json!({ "jti": claims.jti }));
+    if !claims.is_client() {
+        record = record.to(&claims.sub);
+    }
+    record.session = claims.sid;
     let revoked = NewRevocation::Token { jti: claims.jti, exp: claims.exp };
-    state.revocations.revoke(vec![revoked], state.clock.now()).await?;
-    log::info!(
-        target: "audit",
-        token = jti.as_str(),
-        subject = subject.as_str(),
-        client = client.id.as_str();
-        "a client revoked an access token"
-    );
+    state.revocations.revoke(vec![revoked], vec![record], now).await?;
     Ok(())
 }

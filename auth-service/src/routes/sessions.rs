@@ -8,6 +8,7 @@ use actix_web::{
 use serde::{Deserialize, Serialize};
 use service_kit::{
     Error, Timestamp,
+    audit::{Actor, Origin},
     http::{FormOrJson, Query},
 };
 use shared_claims::actix::{AnyUser, Authorized};
@@ -40,6 +41,7 @@ pub(crate) async fn log_out(
     caller: Result<Authorized<AnyUser>, actix_web::Error>,
     query: Query<LogOutQuery>,
     body: Result<FormOrJson<LogOutBody>, Error>,
+    origin: Origin,
     request: HttpRequest,
     delivery: Delivery,
 ) -> Result<HttpResponse, actix_web::Error> {
@@ -49,13 +51,20 @@ pub(crate) async fn log_out(
         Err(_) if !request.headers().contains_key(header::CONTENT_TYPE) => None,
         Err(error) => return Err(error.into()),
     };
-    let (user_id, session) = match caller {
-        Ok(caller) => (caller.sub.clone(), caller.sid.as_deref().and_then(SessionId::parse)),
+    let (user_id, session, origin) = match caller {
+        Ok(caller) => {
+            let session = caller.sid.as_deref().and_then(SessionId::parse);
+            (caller.sub.clone(), session, origin.by(&caller))
+        }
         Err(rejection) => {
             let presented = body.as_deref().or(delivery.presented());
             match presented.and_then(|text| state.issuer.refresh_keys.decode(text)) {
-                Some(token) => match holder(&state, token.session, token.number).await? {
-                    Some(session) => (session.subject.user_id, Some(session.id)),
+                Some(token) => match holder(&state, token.session, token.number, &origin).await? {
+                    Some(session) => {
+                        let user_id = session.subject.user_id;
+                        let origin = origin.by_actor(Actor::user(&user_id));
+                        (user_id, Some(session.id), origin)
+                    }
                     None => return Ok(done(&delivery)),
                 },
                 None => return Err(rejection),
@@ -64,22 +73,22 @@ pub(crate) async fn log_out(
     };
     let now = state.clock.now();
     if query.0.all {
-        state.sessions.end_all_of_user(&user_id, EndReason::Logout, now).await?;
+        state.sessions.end_all_of_user(&user_id, EndReason::Logout, &origin, now).await?;
     } else if let Some(session) = session {
-        state.sessions.end_of_user(session, &user_id, EndReason::Logout, now).await?;
+        state.sessions.end_of_user(session, &user_id, EndReason::Logout, &origin, now).await?;
     }
     Ok(done(&delivery))
 }
 
 /// The session of a genuine refresh token. A token of the line's past shows that somebody holds a copy, so it ends the
 /// session just as it would at the token endpoint, and nothing more.
-async fn holder(state: &State, session: SessionId, number: i64) -> Result<Option<Session>, Error> {
+async fn holder(state: &State, session: SessionId, number: i64, origin: &Origin) -> Result<Option<Session>, Error> {
     let now = state.clock.now();
     let Some(session) = state.sessions.find(session).await? else { return Ok(None) };
     match session.judge(number, now, &state.policy) {
         Presentation::Rotate | Presentation::Replay => Ok(Some(session)),
         Presentation::Reuse => {
-            state.sessions.end(session.id, EndReason::RefreshReuse, now).await?;
+            state.sessions.end(session.id, EndReason::RefreshReuse, origin, now).await?;
             Ok(None)
         }
         Presentation::Dead | Presentation::Foreign => Ok(None),
@@ -138,10 +147,12 @@ pub(crate) async fn list(state: web::Data<State>, caller: Authorized<AnyUser>) -
 pub(crate) async fn end(
     state: web::Data<State>,
     caller: Authorized<AnyUser>,
+    origin: Origin,
     id: web::Path<String>,
 ) -> Result<HttpResponse, Error> {
     let id = SessionId::parse(&id).ok_or(Error::NotFound)?;
-    if state.sessions.end_of_user(id, &caller.sub, EndReason::EndedByUser, state.clock.now()).await? {
+    let (origin, now) = (origin.by(&caller), state.clock.now());
+    if state.sessions.end_of_user(id, &caller.sub, EndReason::EndedByUser, &origin, now).await? {
         Ok(no_store(StatusCode::NO_CONTENT).finish())
     } else {
         Err(Error::NotFound)

@@ -2,10 +2,7 @@
 
 use actix_web::{HttpResponse, ResponseError as _, http::StatusCode, web};
 use serde::Deserialize;
-use service_kit::{
-    Error,
-    http::{ClientAddress, FormOrJson},
-};
+use service_kit::{Error, audit::Origin, http::FormOrJson};
 use utoipa::ToSchema;
 
 use super::{
@@ -48,11 +45,11 @@ pub(crate) async fn token(
     state: web::Data<State>,
     authorization: Authorization,
     body: Result<FormOrJson<TokenRequest>, Error>,
-    address: ClientAddress,
+    origin: Origin,
     delivery: Delivery,
 ) -> HttpResponse {
     let granted = match body {
-        Ok(FormOrJson(request)) => grant(&state, authorization, request, address, &delivery).await,
+        Ok(FormOrJson(request)) => grant(&state, authorization, request, origin, &delivery).await,
         Err(error) => Err(OAuthError::of_body(error)),
     };
     granted.unwrap_or_else(|error| {
@@ -68,7 +65,7 @@ async fn grant(
     state: &State,
     authorization: Authorization,
     mut request: TokenRequest,
-    address: ClientAddress,
+    origin: Origin,
     delivery: &Delivery,
 ) -> Result<HttpResponse, OAuthError> {
     let parameters =
@@ -80,9 +77,10 @@ async fn grant(
     };
     match request.grant_type.as_deref() {
         Some("refresh_token") => {
-            refresh(state, client.as_ref(), request.refresh_token.as_deref(), scope.as_ref(), delivery).await
+            let presented = request.refresh_token.as_deref();
+            refresh(state, client.as_ref(), presented, scope.as_ref(), &origin, delivery).await
         }
-        Some("password") => password(state, client.as_ref(), request, scope, address, delivery).await,
+        Some("password") => password(state, client.as_ref(), request, scope, origin, delivery).await,
         Some("client_credentials") => {
             let client = client.ok_or(OAuthError::InvalidClient)?;
             client_credentials(state, &client, scope.as_ref())
@@ -117,6 +115,7 @@ async fn refresh(
     client: Option<&Client>,
     presented: Option<&str>,
     scope: Option<&ScopeSet>,
+    origin: &Origin,
     delivery: &Delivery,
 ) -> Result<HttpResponse, OAuthError> {
     const DEAD: OAuthError = OAuthError::InvalidGrant("The refresh token is invalid, expired or revoked.");
@@ -138,7 +137,7 @@ async fn refresh(
             return Err(OAuthError::InvalidScope);
         }
     }
-    let (outcome, session) = state.sessions.present(token, client_id, state.clock.now(), state.policy).await?;
+    let (outcome, session) = state.sessions.present(token, client_id, origin, state.clock.now(), state.policy).await?;
     state.outcomes.presented(outcome);
     match (outcome, session) {
         (Presentation::Rotate | Presentation::Replay, Some(session)) => {
@@ -146,15 +145,6 @@ async fn refresh(
             Ok(delivery.respond(StatusCode::OK, tokens, &state.policy))
         }
         (Presentation::Foreign, _) => Err(foreign(client)),
-        (Presentation::Reuse, Some(session)) => {
-            log::warn!(
-                target: "audit",
-                session = session.id.to_string().as_str(),
-                subject = session.subject.user_id.as_str();
-                "a refresh token was used again: the session has ended"
-            );
-            Err(DEAD)
-        }
         _ => Err(DEAD),
     }
 }
@@ -164,7 +154,7 @@ async fn password(
     client: Option<&Client>,
     request: TokenRequest,
     scope: Option<ScopeSet>,
-    address: ClientAddress,
+    origin: Origin,
     delivery: &Delivery,
 ) -> Result<HttpResponse, OAuthError> {
     let (Some(name), Some(password)) = (request.username, request.password) else {
@@ -178,7 +168,7 @@ async fn password(
         Some(client) => Some(scope.map_or(client.scope.clone(), |scope| scope.intersection(&client.scope))),
         None => scope,
     };
-    let wish = LogIn { scope_limit, client: client.map(|client| &client.id), address, delivery };
+    let wish = LogIn { scope_limit, client: client.map(|client| &client.id), origin };
     match log_in(state, &credentials, &wish).await {
         Ok((tokens, _)) => Ok(delivery.respond(StatusCode::OK, tokens, &state.policy)),
         Err(Error::Forwarded(_, code)) if code == INVALID_CREDENTIALS => {

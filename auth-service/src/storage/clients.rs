@@ -1,11 +1,14 @@
 //! OAuth clients.
 
 use diesel::{prelude::*, result::Error as DieselError};
-use service_kit::{Error, Timestamp, db::Database, http::Limit};
+use serde_json::json;
+use service_kit::{Error, Timestamp, audit::Origin, db::Database, http::Limit};
 
 use super::{
     RevocationStore,
+    revocations::Done,
     schema::{clients, sessions},
+    sessions::end_record,
 };
 use crate::domain::{Client, ClientId, EndReason, NewClient, NewRevocation, ScopeSet, SecretHash, SessionId};
 
@@ -53,9 +56,9 @@ impl ClientStore {
     }
 
     /// Registers a client.
-    pub async fn insert(&self, client: NewClient) -> Result<(), Error> {
-        self.database
-            .write_statement(move |db| {
+    pub async fn insert(&self, client: NewClient, origin: Origin) -> Result<(), Error> {
+        self.revocations
+            .transaction(client.created_at, move |db| {
                 diesel::insert_into(clients::table)
                     .values((
                         clients::id.eq(client.id.as_str()),
@@ -66,7 +69,11 @@ impl ClientStore {
                         clients::created_at.eq(client.created_at.as_micros()),
                     ))
                     .execute(db)?;
-                Ok(())
+                let record = origin
+                    .record("client_created", client.created_at)
+                    .about_client(client.id.as_str())
+                    .with(json!({ "name": client.name.as_str(), "scope": client.scope.to_string() }));
+                Ok(Done { value: (), revoked: Vec::new(), records: vec![record] })
             })
             .await
     }
@@ -118,16 +125,17 @@ impl ClientStore {
 
     /// Removes a client, ends the sessions that were begun with it, and revokes all of its tokens. False if there is no
     /// such client.
-    pub async fn delete(&self, id: &ClientId, now: Timestamp) -> Result<bool, Error> {
+    pub async fn delete(&self, id: &ClientId, origin: Origin, now: Timestamp) -> Result<bool, Error> {
         let id = id.as_str().to_owned();
-        let (deleted, _) = self
-            .revocations
+        self.revocations
             .transaction(now, move |db| {
                 let version = diesel::delete(clients::table.find(&id))
                     .returning(clients::version)
                     .get_result::<i64>(db)
                     .optional()?;
-                let Some(version) = version else { return Ok((false, Vec::new())) };
+                let Some(version) = version else {
+                    return Ok(Done { value: false, revoked: Vec::new(), records: Vec::new() });
+                };
                 let ended = diesel::update(
                     sessions::table.filter(sessions::client_id.eq(&id)).filter(sessions::ended_at.is_null()),
                 )
@@ -135,13 +143,16 @@ impl ClientStore {
                     sessions::ended_at.eq(now.as_micros()),
                     sessions::end_reason.eq(EndReason::ClientDeleted.as_str()),
                 ))
-                .returning(sessions::id)
-                .get_results::<String>(db)?;
+                .returning((sessions::id, sessions::user_id))
+                .get_results::<(String, String)>(db)?;
+                let mut records = vec![origin.record("client_deleted", now).about_client(&id)];
                 let mut revoked = vec![NewRevocation::User { sub: id, min_ver: version + 1 }];
-                revoked.extend(ended.iter().filter_map(|id| SessionId::parse(id)).map(NewRevocation::Session));
-                Ok((true, revoked))
+                for (session, user_id) in ended {
+                    revoked.extend(SessionId::parse(&session).map(NewRevocation::Session));
+                    records.push(end_record(session, user_id, EndReason::ClientDeleted, &origin, now));
+                }
+                Ok(Done { value: true, revoked, records })
             })
-            .await?;
-        Ok(deleted)
+            .await
     }
 }

@@ -1,5 +1,6 @@
 //! Where sessions, clients and revocations are kept. Only this module names tables; it returns domain types.
 
+mod audit;
 mod clients;
 mod revocations;
 mod schema;
@@ -10,6 +11,7 @@ use diesel_migrations::{EmbeddedMigrations, embed_migrations};
 use service_kit::db::Migrations;
 
 pub use self::{
+    audit::{AuditFilter, AuditPlace, AuditStore},
     clients::ClientStore,
     revocations::{CHANNEL, Committed, FeedStore, Known, News, RevocationStore},
     sessions::{SessionStore, Started},

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use diesel::{connection::SimpleConnection as _, prelude::*, result::Error as DieselError};
 use service_kit::{
     Error, Timestamp,
+    audit::AuditRecord,
     db::{Database, Db},
 };
 use shared_claims::{
@@ -13,7 +14,10 @@ use shared_claims::{
 };
 use uuid::Uuid;
 
-use super::schema::{clients, feed_state, revocations, sessions, subjects};
+use super::{
+    audit,
+    schema::{clients, feed_state, revocations, sessions, subjects},
+};
 use crate::domain::NewRevocation;
 
 /// What PostgreSQL tells the other replicas by when there is something new.
@@ -84,7 +88,17 @@ fn unsigned(number: i64) -> u64 {
 /// Is told of entries once they are committed, on the thread that committed them.
 pub type Committed = Arc<dyn Fn(&[Entry]) + Send + Sync>;
 
-/// Everything that revokes writes its entries here, in the transaction of what it revokes.
+/// What a transaction has done, and what has to be written with it.
+pub(super) struct Done<T> {
+    /// What it was for.
+    pub(super) value: T,
+    /// What it revoked.
+    pub(super) revoked: Vec<NewRevocation>,
+    /// What the audit log says of it.
+    pub(super) records: Vec<AuditRecord>,
+}
+
+/// Everything that revokes writes its entries and its audit records here, in the transaction of what it revokes.
 #[derive(Clone)]
 pub struct RevocationStore {
     database: Database,
@@ -102,30 +116,38 @@ impl RevocationStore {
     pub(super) async fn transaction<T: Send + 'static>(
         &self,
         now: Timestamp,
-        work: impl FnOnce(&mut Db) -> Result<(T, Vec<NewRevocation>), Error> + Send + 'static,
-    ) -> Result<(T, Vec<Entry>), Error> {
+        work: impl FnOnce(&mut Db) -> Result<Done<T>, Error> + Send + 'static,
+    ) -> Result<T, Error> {
         let committed = self.committed.clone();
-        self.database
+        let (value, ..) = self
+            .database
             .write_and_then(
                 move |db| {
                     give_up_when_lost(db)?;
-                    let (value, revoked) = work(db)?;
+                    let Done { value, revoked, records } = work(db)?;
+                    audit::write(db, &records)?;
                     let entries = write(db, revoked, now)?;
-                    Ok((value, entries))
+                    Ok::<_, Error>((value, entries, records))
                 },
-                move |(_, entries): &(T, Vec<Entry>)| {
+                move |(_, entries, records): &(T, Vec<Entry>, Vec<AuditRecord>)| {
                     if !entries.is_empty() {
                         committed(entries);
                     }
+                    records.iter().for_each(AuditRecord::log);
                 },
             )
-            .await
+            .await?;
+        Ok(value)
     }
 
     /// Revokes, and nothing else: a single token, what a key signed, everything before a time.
-    pub async fn revoke(&self, revoked: Vec<NewRevocation>, now: Timestamp) -> Result<Vec<Entry>, Error> {
-        let ((), entries) = self.transaction(now, move |_| Ok(((), revoked))).await?;
-        Ok(entries)
+    pub async fn revoke(
+        &self,
+        revoked: Vec<NewRevocation>,
+        records: Vec<AuditRecord>,
+        now: Timestamp,
+    ) -> Result<(), Error> {
+        self.transaction(now, move |_| Ok(Done { value: (), revoked, records })).await
     }
 
     /// Whether a token that is genuine and has not expired is revoked, as the database has it this moment. `kid` is the

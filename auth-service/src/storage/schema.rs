@@ -72,3 +72,21 @@ diesel::table! {
         last_used_at -> Nullable<BigInt>,
     }
 }
+
+diesel::table! {
+    audit (id) {
+        id -> Text,
+        at -> BigInt,
+        action -> Text,
+        outcome -> Text,
+        actor_type -> Nullable<Text>,
+        actor -> Nullable<Text>,
+        subject -> Nullable<Text>,
+        session -> Nullable<Text>,
+        client_id -> Nullable<Text>,
+        address -> Nullable<Text>,
+        user_agent -> Nullable<Text>,
+        request_id -> Nullable<Text>,
+        details -> Nullable<Text>,
+    }
+}

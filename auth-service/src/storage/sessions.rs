@@ -1,14 +1,16 @@
 //! Sessions and what is known of their users.
 
 use diesel::{dsl::not, prelude::*, result::Error as DieselError};
+use serde_json::json;
 use service_kit::{
     Error, Timestamp,
+    audit::{Actor, AuditRecord, Origin},
     db::{Backend, Database, Db, PipelinedRow, StorageError},
 };
 
 use super::{
     RevocationStore,
-    revocations::forget_versions_above,
+    revocations::{Done, forget_versions_above},
     schema::{clients, sessions, subjects},
 };
 use crate::domain::{
@@ -240,23 +242,22 @@ impl SessionStore {
     /// then, since nobody can say what they may still do.
     pub async fn start(&self, session: NewSession, trust_user_service: bool) -> Result<Started, Error> {
         let now = session.created_at;
-        let started = self
-            .revocations
+        self.revocations
             .transaction(now, move |db| {
                 let subject = SubjectRow::of(&session.subject, false, false);
-                let mut revoked = Vec::new();
+                let mut ended = Ended::default();
                 let mut started = Started::Yes;
                 if let Some(client_id) = &session.client_id
                     && !hold_client(db, client_id)?
                 {
-                    return Ok((Started::Stale, revoked));
+                    return Ok(ended.done(Started::Stale));
                 }
                 let known = lock_subject(db, &subject)?;
                 if known.authorization_version > subject.authorization_version {
                     if !trust_user_service {
-                        return Ok((Started::Stale, revoked));
+                        return Ok(ended.done(Started::Stale));
                     }
-                    revoked = go_back(db, &subject, now)?;
+                    ended = go_back(db, &subject, now)?;
                     started = Started::WentBack;
                 }
                 diesel::update(subjects::table.find(&subject.user_id))
@@ -276,8 +277,8 @@ impl SessionStore {
                         authorization_version: subject.authorization_version,
                         scope_limit: session.scope_limit.as_ref().map(ToString::to_string),
                         amr: session.amr,
-                        address: session.address.as_deref(),
-                        user_agent: session.user_agent.as_deref(),
+                        address: session.origin.address.as_deref(),
+                        user_agent: session.origin.user_agent.as_deref(),
                         created_at,
                         expires_at: session.expires_at.as_micros(),
                         last_used_at: created_at,
@@ -287,10 +288,12 @@ impl SessionStore {
                         client_id: session.client_id.as_deref(),
                     })
                     .execute(db)?;
-                Ok((started, revoked))
+                let origin = session.origin.by_actor(Actor::user(&subject.user_id));
+                let record = origin.record("login", now).to(&subject.user_id).about_session(session.id.to_string());
+                ended.records.push(AuditRecord { client_id: session.client_id, ..record });
+                Ok(ended.done(started))
             })
-            .await?;
-        Ok(started.0)
+            .await
     }
 
     /// Takes a presented refresh token to the next step of its line. `Some` means tokens: the session as it is after
@@ -300,6 +303,7 @@ impl SessionStore {
         &self,
         token: RefreshToken,
         client_id: Option<&str>,
+        origin: &Origin,
         now: Timestamp,
         policy: SessionPolicy,
     ) -> Result<(Presentation, Option<Session>), Error> {
@@ -337,7 +341,7 @@ impl SessionStore {
             Presentation::Replay => Ok((Presentation::Replay, Some(session))),
             // `Rotate` cannot be: the statement above would have found the row, and a session's numbers only grow.
             Presentation::Reuse | Presentation::Rotate | Presentation::Foreign => {
-                self.end(token.session, EndReason::RefreshReuse, now).await?;
+                self.end(token.session, EndReason::RefreshReuse, origin, now).await?;
                 Ok((Presentation::Reuse, Some(session)))
             }
         }
@@ -389,8 +393,8 @@ impl SessionStore {
     }
 
     /// Ends a session. False if there was none that had not ended yet.
-    pub async fn end(&self, id: SessionId, reason: EndReason, now: Timestamp) -> Result<bool, Error> {
-        self.end_which(Which::One(id), reason, now).await.map(|ended| ended > 0)
+    pub async fn end(&self, id: SessionId, reason: EndReason, origin: &Origin, now: Timestamp) -> Result<bool, Error> {
+        self.end_which(Which::One(id), reason, origin, now).await.map(|ended| ended > 0)
     }
 
     /// Ends a session if it is this user's. False if there was no such session that had not ended yet.
@@ -399,25 +403,38 @@ impl SessionStore {
         id: SessionId,
         user_id: &str,
         reason: EndReason,
+        origin: &Origin,
         now: Timestamp,
     ) -> Result<bool, Error> {
-        self.end_which(Which::OneOfUser(id, user_id.to_owned()), reason, now).await.map(|ended| ended > 0)
+        self.end_which(Which::OneOfUser(id, user_id.to_owned()), reason, origin, now).await.map(|ended| ended > 0)
     }
 
     /// Ends every session of a user.
-    pub async fn end_all_of_user(&self, user_id: &str, reason: EndReason, now: Timestamp) -> Result<usize, Error> {
-        self.end_which(Which::User(user_id.to_owned()), reason, now).await
+    pub async fn end_all_of_user(
+        &self,
+        user_id: &str,
+        reason: EndReason,
+        origin: &Origin,
+        now: Timestamp,
+    ) -> Result<usize, Error> {
+        self.end_which(Which::User(user_id.to_owned()), reason, origin, now).await
     }
 
-    async fn end_which(&self, which: Which, reason: EndReason, now: Timestamp) -> Result<usize, Error> {
-        let (ended, _) = self
-            .revocations
+    async fn end_which(
+        &self,
+        which: Which,
+        reason: EndReason,
+        origin: &Origin,
+        now: Timestamp,
+    ) -> Result<usize, Error> {
+        let origin = origin.clone();
+        self.revocations
             .transaction(now, move |db| {
-                let revoked = end_sessions(db, &which, reason, now)?;
-                Ok((revoked.len(), revoked))
+                let ended = end_sessions(db, &which, reason, &origin, now)?;
+                let count = ended.revoked.len();
+                Ok(ended.done(count))
             })
-            .await?;
-        Ok(ended)
+            .await
     }
 
     /// Takes up changes of users' authorization, in the order given and all or none. One that is known already
@@ -425,14 +442,13 @@ impl SessionStore {
     pub async fn apply(&self, changes: Vec<AuthorizationChange>, now: Timestamp) -> Result<(), Error> {
         self.revocations
             .transaction(now, move |db| {
-                let mut revoked = Vec::new();
+                let mut ended = Ended::default();
                 for change in &changes {
-                    revoked.extend(apply_change(db, change, now)?);
+                    apply_change(db, change, now, &mut ended)?;
                 }
-                Ok(((), revoked))
+                Ok(ended.done(()))
             })
-            .await?;
-        Ok(())
+            .await
     }
 
     /// Removes sessions that ended or expired before `before`. Their tokens are as dead without the row.
@@ -485,7 +501,8 @@ fn apply_change(
     db: &mut Db,
     change: &AuthorizationChange,
     now: Timestamp,
-) -> Result<Option<NewRevocation>, DieselError> {
+    ended: &mut Ended,
+) -> Result<(), DieselError> {
     let subject = SubjectRow::of(&change.subject, change.disabled, change.deleted);
     let version = subject.authorization_version;
     // A user who never logged in has no sessions, but a log-in may be under way that was checked before the change.
@@ -493,7 +510,7 @@ fn apply_change(
         SubjectRow { authorization_version: 0, told_version: 0, ..SubjectRow::of(&change.subject, false, false) };
     let known = lock_subject(db, &unknown)?;
     if known.told_version >= version {
-        return Ok(None);
+        return Ok(());
     }
     let row = subjects::table.find(&subject.user_id);
     diesel::update(row).set(subjects::told_version.eq(version)).execute(db)?;
@@ -508,12 +525,18 @@ fn apply_change(
             .execute(db)?;
     }
     let before = |keep| Which::UserBefore { user_id: subject.user_id.clone(), version, keep };
-    if change.deleted {
-        end_sessions(db, &Which::User(subject.user_id.clone()), EndReason::UserDeleted, now)?;
+    let over = if change.deleted {
+        Some((Which::User(subject.user_id.clone()), EndReason::UserDeleted))
     } else if change.disabled {
-        end_sessions(db, &before(None), EndReason::UserDisabled, now)?;
+        Some((before(None), EndReason::UserDisabled))
     } else if change.password_changed {
-        end_sessions(db, &before(change.keep_session), EndReason::PasswordChanged, now)?;
+        Some((before(change.keep_session), EndReason::PasswordChanged))
+    } else {
+        None
+    };
+    if let Some((which, reason)) = over {
+        // Who changed the user is told by user-service's own record.
+        ended.records.extend(end_sessions(db, &which, reason, &Origin::default(), now)?.records);
     }
     diesel::update(
         sessions::table
@@ -523,17 +546,19 @@ fn apply_change(
     )
     .set((sessions::roles.eq(&subject.roles), sessions::authorization_version.eq(version)))
     .execute(db)?;
-    Ok(Some(NewRevocation::User { min_ver: version, sub: subject.user_id }))
+    ended.revoked.push(NewRevocation::User { min_ver: version, sub: subject.user_id });
+    Ok(())
 }
 
 /// user-service has gone back to an older version of a user, so what the feed says of newer ones would hit every token
 /// from now on. It is taken back, and the tokens that it was meant for are revoked by their sessions.
-fn go_back(db: &mut Db, subject: &SubjectRow, now: Timestamp) -> Result<Vec<NewRevocation>, DieselError> {
+fn go_back(db: &mut Db, subject: &SubjectRow, now: Timestamp) -> Result<Ended, DieselError> {
     /// No access token lives for longer.
     const LONGEST_TTL_SECONDS: i64 = 86_400;
 
     let user_id = &subject.user_id;
-    end_sessions(db, &Which::User(user_id.clone()), EndReason::UserRestored, now)?;
+    let which = Which::User(user_id.clone());
+    let records = end_sessions(db, &which, EndReason::UserRestored, &Origin::default(), now)?.records;
     diesel::update(subjects::table.find(user_id))
         .set(subjects::told_version.eq(subject.authorization_version))
         .execute(db)?;
@@ -543,7 +568,8 @@ fn go_back(db: &mut Db, subject: &SubjectRow, now: Timestamp) -> Result<Vec<NewR
         .select(sessions::id)
         .load(db)?;
     forget_versions_above(db, user_id, subject.authorization_version)?;
-    revocations_of(&ended)
+    let revoked = ended.iter().map(|id| revocation_of(id)).collect::<Result<_, _>>()?;
+    Ok(Ended { revoked, records })
 }
 
 /// Which sessions end.
@@ -558,22 +584,36 @@ enum Which {
     UserBefore { user_id: String, version: i64, keep: Option<SessionId> },
 }
 
-/// Ends those that have not ended yet, and says so of their tokens.
+/// What has to be said of sessions that have ended.
+#[derive(Default)]
+struct Ended {
+    revoked: Vec<NewRevocation>,
+    records: Vec<AuditRecord>,
+}
+
+impl Ended {
+    fn done<T>(self, value: T) -> Done<T> {
+        Done { value, revoked: self.revoked, records: self.records }
+    }
+}
+
+/// Ends those that have not ended yet.
 fn end_sessions(
     db: &mut Db,
     which: &Which,
     reason: EndReason,
+    origin: &Origin,
     now: Timestamp,
-) -> Result<Vec<NewRevocation>, DieselError> {
+) -> Result<Ended, DieselError> {
     macro_rules! end {
         ($filter:expr) => {
             diesel::update(sessions::table.filter($filter).filter(sessions::ended_at.is_null()))
                 .set((sessions::ended_at.eq(now.as_micros()), sessions::end_reason.eq(reason.as_str())))
-                .returning(sessions::id)
-                .get_results::<String>(db)?
+                .returning((sessions::id, sessions::user_id))
+                .get_results::<(String, String)>(db)?
         };
     }
-    let ended = match which {
+    let sessions = match which {
         Which::One(id) => end!(sessions::id.eq(id.to_string())),
         Which::OneOfUser(id, user_id) => end!(sessions::id.eq(id.to_string()).and(sessions::user_id.eq(user_id))),
         Which::User(user_id) => end!(sessions::user_id.eq(user_id)),
@@ -584,12 +624,27 @@ fn end_sessions(
             end!(sessions::user_id.eq(user_id).and(before).and(not(sessions::id.eq(kept))))
         }
     };
-    revocations_of(&ended)
+    let mut ended = Ended::default();
+    for (id, user_id) in sessions {
+        ended.revoked.push(revocation_of(&id)?);
+        ended.records.push(end_record(id, user_id, reason, origin, now));
+    }
+    Ok(ended)
 }
 
-fn revocations_of(ids: &[String]) -> Result<Vec<NewRevocation>, DieselError> {
-    ids.iter()
-        .map(|id| SessionId::parse(id).map(NewRevocation::Session))
-        .collect::<Option<_>>()
+/// What the audit log says of a session that has ended.
+pub(super) fn end_record(
+    id: String,
+    user_id: String,
+    reason: EndReason,
+    origin: &Origin,
+    now: Timestamp,
+) -> AuditRecord {
+    origin.record(reason.action(), now).to(user_id).about_session(id).with(json!({ "reason": reason.as_str() }))
+}
+
+fn revocation_of(id: &str) -> Result<NewRevocation, DieselError> {
+    SessionId::parse(id)
+        .map(NewRevocation::Session)
         .ok_or_else(|| DieselError::DeserializationError("sessions.id".into()))
 }

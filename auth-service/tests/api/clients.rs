@@ -12,6 +12,7 @@ use reqwest::{Method, RequestBuilder};
 use serde_json::{Value, json};
 use service_kit::{
     Timestamp,
+    audit::Origin,
     db::{Database, DatabaseUrl, Db},
     peer::INTERNAL_SCOPE,
 };
@@ -494,8 +495,7 @@ on_both_databases! {
                 subject: Subject { user_id: "user-1".into(), authorization_version: 1, roles: vec!["user".into()] },
                 scope_limit: None,
                 amr: "pwd",
-                address: None,
-                user_agent: None,
+                origin: Origin::default(),
                 client_id: Some(client.id.clone()),
                 created_at: Timestamp::from_seconds(app.now()),
                 expires_at: Timestamp::from_seconds(app.now() + 900),

@@ -88,16 +88,23 @@ fn verify(users: &web::Data<FakeUsers>, body: &web::Json<Value>) -> HttpResponse
     });
     match found {
         Some(user) if user["password"] == body["password"] && user["disabled"] == true => HttpResponse::Forbidden()
+            .insert_header(("signet-subject", user["user"]["id"].as_str().unwrap()))
             .json(json!({
                 "type": "about:blank", "title": "Account disabled", "status": 403, "code": "account_disabled",
                 "detail": "This account is disabled.",
             })),
         Some(user) if user["password"] == body["password"] => HttpResponse::Ok()
             .json(json!({"user": user["user"], "authorization_version": user["authorization_version"]})),
-        _ => HttpResponse::Unauthorized().json(json!({
-            "type": "about:blank", "title": "Invalid credentials", "status": 401, "code": "invalid_credentials",
-            "detail": "The name or the password is wrong.",
-        })),
+        found => {
+            let mut refusal = HttpResponse::Unauthorized();
+            if let Some(user) = found {
+                refusal.insert_header(("signet-subject", user["user"]["id"].as_str().unwrap()));
+            }
+            refusal.json(json!({
+                "type": "about:blank", "title": "Invalid credentials", "status": 401, "code": "invalid_credentials",
+                "detail": "The name or the password is wrong.",
+            }))
+        }
     }
 }
 

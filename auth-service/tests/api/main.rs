@@ -8,6 +8,7 @@
 )]
 
 mod account;
+mod audit;
 mod bodies;
 mod clients;
 mod confusion;

@@ -4,7 +4,7 @@ use actix_web::{HttpRequest, HttpResponse, rt::task::spawn_blocking, web};
 use serde::Deserialize;
 use service_kit::{
     Timestamp,
-    http::Query,
+    http::{BodyTimeout, Query},
     import::{self, Counts, Format, Rejected, Report},
 };
 use shared_claims::actix::Authorized;
@@ -28,10 +28,11 @@ pub(crate) async fn import(
     request: HttpRequest,
     payload: web::Payload,
 ) -> Result<HttpResponse, Error> {
-    let format = Format::of(&request)?;
+    let (format, silence) = (Format::of(&request)?, BodyTimeout::of(&request));
     let mut sink = Sink::new(&state, query.atomic);
     let rejected =
-        import::read(payload, format, async |batch, rejected: &mut Rejected| sink.take(batch, rejected).await).await?;
+        import::read(payload, format, silence, async |batch, rejected: &mut Rejected| sink.take(batch, rejected).await)
+            .await?;
     let counts = sink.finish(&rejected).await?;
     Ok(HttpResponse::Ok().json(Report::new(counts, rejected)))
 }

@@ -23,7 +23,7 @@ pub enum Db {
 impl Db {
     /// Runs `work` in one transaction; on SQLite it begins IMMEDIATE, so that it never has to give up half way because
     /// another writer was faster.
-    pub(super) fn in_transaction<T, E>(&mut self, work: impl FnOnce(&mut Self) -> Result<T, E>) -> Result<T, E>
+    pub fn in_transaction<T, E>(&mut self, work: impl FnOnce(&mut Self) -> Result<T, E>) -> Result<T, E>
     where
         E: From<Error>,
     {

@@ -1,6 +1,11 @@
 //! Bodies: JSON, and forms where a call takes them.
 
-use std::{fmt, future::Future, pin::Pin};
+use std::{
+    fmt,
+    future::Future,
+    pin::{Pin, pin},
+    time::Duration,
+};
 
 use actix_web::{
     FromRequest, HttpMessage as _, HttpRequest,
@@ -8,7 +13,7 @@ use actix_web::{
     http::header,
     web::{Bytes, BytesMut},
 };
-use futures_util::StreamExt as _;
+use futures_util::{FutureExt as _, StreamExt as _};
 use serde::{
     Deserialize, Deserializer,
     de::{self, DeserializeOwned, Visitor},
@@ -19,9 +24,31 @@ use crate::problem::{Error, FieldError};
 /// The largest body that [`Json`] and [`FormOrJson`] take.
 pub const MAX_BODY_BYTES: usize = 64 * 1024;
 
+/// How long a client has for a body; in the app data of every service. Without it, 30 seconds.
+#[derive(Clone, Copy, Debug)]
+pub struct BodyTimeout(pub Duration);
+
+impl BodyTimeout {
+    /// What holds for a request.
+    pub fn of(request: &HttpRequest) -> Self {
+        request.app_data::<Self>().copied().unwrap_or(Self(Duration::from_secs(30)))
+    }
+
+    /// Waits for what a client is to send, but no longer than it has time.
+    pub(crate) async fn limit<T>(self, received: impl Future<Output = T>) -> Result<T, Error> {
+        let mut received = pin!(received);
+        // Nearly always it is there already, and no timer is needed.
+        if let Some(received) = received.as_mut().now_or_never() {
+            return Ok(received);
+        }
+        let late = |_| Error::InvalidRequest("The body did not come in time.".to_owned());
+        tokio::time::timeout(self.0, received).await.map_err(late)
+    }
+}
+
 /// A body of `application/json`.
 ///
-/// Malformed JSON is 400 `invalid_request`; a member that is unknown, missing, double or of a wrong type is 422
+/// A body that does not come in time ([`BodyTimeout`]) or breaks off is 400 `invalid_request`. Malformed JSON is 400 `invalid_request`; a member that is unknown, missing, double or of a wrong type is 422
 /// `validation_failed` and names it; another media type is 415; more than [`MAX_BODY_BYTES`] is 413.
 #[derive(Debug)]
 pub struct Json<T>(pub T);
@@ -72,26 +99,33 @@ fn read(request: &HttpRequest, payload: &mut Payload) -> impl Future<Output = Re
         .is_some_and(|encoding| !encoding.as_bytes().eq_ignore_ascii_case(b"identity"));
     let announced =
         request.headers().get(header::CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse::<u64>().ok());
-    let mut payload = payload.take();
-    let too_large = || Error::PayloadTooLarge { limit_bytes: MAX_BODY_BYTES };
+    let timeout = BodyTimeout::of(request);
+    let payload = payload.take();
     async move {
         if encoded {
             return Err(Error::UnsupportedMediaType { expected: "a body without Content-Encoding" });
         }
         if announced.is_some_and(|length| length > MAX_BODY_BYTES as u64) {
-            return Err(too_large());
+            return Err(TOO_LARGE);
         }
-        let mut body = BytesMut::new();
-        while let Some(chunk) = payload.next().await {
-            let chunk =
-                chunk.map_err(|cause| Error::InvalidRequest(format!("The body could not be read: {cause}.")))?;
-            if body.len() + chunk.len() > MAX_BODY_BYTES {
-                return Err(too_large());
-            }
-            body.extend_from_slice(&chunk);
-        }
-        Ok(body.freeze())
+        timeout.limit(receive(payload)).await?
     }
+}
+
+const TOO_LARGE: Error = Error::PayloadTooLarge { limit_bytes: MAX_BODY_BYTES };
+
+async fn receive(mut payload: Payload) -> Result<Bytes, Error> {
+    let mut body = BytesMut::new();
+    while let Some(chunk) = payload.next().await {
+        let broken =
+            |_| Error::InvalidRequest("The body broke off before its end, or is cut into pieces wrongly.".to_owned());
+        let chunk = chunk.map_err(broken)?;
+        if body.len() + chunk.len() > MAX_BODY_BYTES {
+            return Err(TOO_LARGE);
+        }
+        body.extend_from_slice(&chunk);
+    }
+    Ok(body.freeze())
 }
 
 fn from_json<T: DeserializeOwned>(body: &[u8]) -> Result<T, Error> {

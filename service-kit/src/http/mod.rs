@@ -11,7 +11,7 @@ mod query;
 pub(crate) use self::middleware::Subject;
 pub use self::{
     address::{ClientAddress, TrustedProxies},
-    body::{FormOrJson, Json, MAX_BODY_BYTES, Whole, present},
+    body::{BodyTimeout, FormOrJson, Json, MAX_BODY_BYTES, Whole, present},
     endpoint::{Endpoint, Endpoints, not_found},
     etag::{ETag, IfMatch, not_modified},
     middleware::RequestScope,

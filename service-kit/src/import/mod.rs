@@ -16,7 +16,7 @@ pub use self::{
     csv::write_fields as write_csv_fields,
     records::{BadLine, Record, named},
 };
-use crate::{Error, FieldError};
+use crate::{Error, FieldError, http::BodyTimeout};
 
 /// A batch is handed on when it has this many records, or when they came in this many bytes.
 const BATCH_ROWS: usize = 20_000;
@@ -127,13 +127,15 @@ impl Report {
 }
 
 /// Reads a file and hands its records on in batches, the last one when the file has ended; `take` may add to the bad
-/// lines. Nothing is held while the client is slow but what it has sent since the last batch.
+/// lines. Nothing is held while the client is slow but what it has sent since the last batch, and that no longer than it
+/// may be silent.
 ///
-/// Fails where the body breaks off, where the header cannot be used, and where `take` does; what was handed on until
+/// Fails where the body breaks off or its next piece does not come, where the header cannot be used, and where `take` does; what was handed on until
 /// then is the taker's to keep or to drop.
 pub async fn read<R: Record, E: From<Error>>(
     mut payload: web::Payload,
     format: Format,
+    silence: BodyTimeout,
     mut take: impl AsyncFnMut(Vec<R>, &mut Rejected) -> Result<(), E>,
 ) -> Result<Rejected, E> {
     let mut records = Records::<R>::new(format);
@@ -141,7 +143,7 @@ pub async fn read<R: Record, E: From<Error>>(
     let mut batch = Vec::new();
     let mut batch_bytes = 0;
     loop {
-        match payload.next().await {
+        match silence.limit(payload.next()).await? {
             Some(Ok(bytes)) => {
                 batch_bytes += bytes.len();
                 records.push(&bytes);

@@ -6,6 +6,7 @@
     reason = "a test fails by panicking, and says what it did not run"
 )]
 
+mod audit;
 mod changes;
 mod cli;
 mod configuration;

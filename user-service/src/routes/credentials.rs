@@ -1,15 +1,16 @@
 //! `/internal`: registration and log-in, asked by auth-service on behalf of its clients.
 
 use actix_web::{
-    HttpResponse,
-    http::header::{self, HeaderName},
+    HttpResponse, ResponseError as _,
+    http::header::{self, HeaderName, HeaderValue},
     web,
 };
 use serde::{Deserialize, Serialize};
 use service_kit::{
     Error as KitError, Secret,
+    audit::Origin,
     http::Json,
-    peer::Internal,
+    peer::{Internal, SUBJECT_HEADER},
     validate::{Invalid, Validator},
 };
 use shared_claims::actix::Authorized;
@@ -75,8 +76,8 @@ pub(crate) async fn register(
     let hashed = state.hashing.hash(new.email.as_str(), password, new.password_hints()).await;
     let hash = hashed.map_err(|refusal| refusal.of_field("password"))?;
     let user = new.create(state.clock.now());
-    let written = user.clone();
-    state.database.write_statement(move |db| users::insert(db, &written, &hash)).await?;
+    // From where is told by the record of the log-in that follows, in answer to the same request.
+    state.create_user(&user, hash, &Origin::default()).await?;
     Ok(HttpResponse::Created().insert_header(NO_STORE).json(Account::from(user)))
 }
 
@@ -116,7 +117,8 @@ fn without_nul(text: &str) -> Result<(), Invalid> {
 }
 
 /// `POST /internal/credentials/verify`: an unknown user and a wrong password get the same answer after the same time.
-/// That an account is disabled is told only to whoever knows its password.
+/// That an account is disabled is told only to whoever knows its password. Whose password it would have been stands in a
+/// header for auth-service, which writes it into the audit log and tells nobody.
 pub(crate) async fn verify(
     _caller: Authorized<Internal>,
     body: Json<LogIn>,
@@ -132,11 +134,19 @@ pub(crate) async fn verify(
     // One account, by whichever of its names.
     let account = found.as_ref().map_or(claimed.as_str(), |credentials| credentials.user.id.as_str());
     let verified = state.verify_password(account, password, stored).await?;
-    let Some(credentials) = found.filter(|_| verified.is_match()) else {
-        return Err(Error::InvalidCredentials);
+    let refuse = |error: Error, user: Option<&User>| {
+        let mut response = error.error_response();
+        if let Some(id) = user.and_then(|user| HeaderValue::from_str(user.id.as_str()).ok()) {
+            response.headers_mut().insert(HeaderName::from_static(SUBJECT_HEADER), id);
+        }
+        Ok(response)
     };
+    if !verified.is_match() {
+        return refuse(Error::InvalidCredentials, found.as_ref().map(|credentials| &credentials.user));
+    }
+    let Some(credentials) = found else { return Err(Error::InvalidCredentials) };
     if credentials.user.disabled {
-        return Err(Error::AccountDisabled);
+        return refuse(Error::AccountDisabled, Some(&credentials.user));
     }
     if let Some(renewed) = verified.renewed {
         let (id, expected) = (credentials.user.id.clone(), credentials.password_hash.clone());

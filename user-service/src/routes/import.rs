@@ -9,8 +9,9 @@ use actix_web::{HttpRequest, HttpResponse, web};
 use serde::Deserialize;
 use service_kit::{
     Error as KitError, Timestamp,
+    audit::Origin,
     db::MaybeUnavailable,
-    http::Query,
+    http::{BodyTimeout, Query},
     import::{self, BadLine, Counts, Format, Rejected, Report},
 };
 use shared_claims::actix::Authorized;
@@ -36,23 +37,32 @@ pub(crate) struct ImportQuery {
 /// `POST /users/import`: makes the users of a file whom there are not yet, batch by batch. What was written stays when
 /// the rest does not come, and the same file may be sent again.
 pub(crate) async fn import(
-    _caller: Authorized<UsersWrite>,
+    caller: Authorized<UsersWrite>,
+    origin: Origin,
     state: web::Data<State>,
     Query(query): Query<ImportQuery>,
     request: HttpRequest,
     payload: web::Payload,
 ) -> Result<HttpResponse, Error> {
-    let format = Format::of(&request)?;
-    let mut importing =
-        Importing { state: &state, now: state.clock.now(), query, counts: Counts::default(), seen: None };
-    let rejected =
-        import::read(payload, format, async |batch, rejected: &mut Rejected| importing.take(batch, rejected).await)
-            .await?;
+    let (format, silence) = (Format::of(&request)?, BodyTimeout::of(&request));
+    let mut importing = Importing {
+        state: &state,
+        origin: origin.by(&caller),
+        now: state.clock.now(),
+        query,
+        counts: Counts::default(),
+        seen: None,
+    };
+    let rejected = import::read(payload, format, silence, async |batch, rejected: &mut Rejected| {
+        importing.take(batch, rejected).await
+    })
+    .await?;
     Ok(HttpResponse::Ok().json(Report::new(importing.counts, rejected)))
 }
 
 struct Importing<'a> {
     state: &'a State,
+    origin: Origin,
     now: Timestamp,
     query: ImportQuery,
     counts: Counts,
@@ -74,11 +84,16 @@ impl Importing<'_> {
     async fn merge(&self, batch: Vec<ImportedUser>) -> Result<Merged, Error> {
         let _turn = self.state.importing.lock().await;
         let (default_roles, existing, now) = (self.state.default_roles.clone(), self.query.existing, self.now);
-        let merged =
-            self.state.database.write_at_length(move |db| merge(db, &batch, &default_roles, existing, now)).await?;
+        let origin = self.origin.clone();
+        let merged = self
+            .state
+            .database
+            .write_at_length(move |db| merge(db, &batch, &default_roles, existing, &origin, now))
+            .await?;
         if merged.announced {
             self.state.outbox_filled.notify_one();
         }
+        self.state.audit_filled.notify_one();
         Ok(merged)
     }
 
@@ -90,11 +105,12 @@ impl Importing<'_> {
         let repeated = all - batch.len();
         let _turn = self.state.importing.lock().await;
         let (default_roles, existing, now) = (self.state.default_roles.clone(), self.query.existing, self.now);
+        let origin = self.origin.clone();
         let rehearsed: Result<(), Rehearsal> = self
             .state
             .database
             .write_at_length(move |db| {
-                let merged = merge(db, &batch, &default_roles, existing, now).map_err(Rehearsal::Failed)?;
+                let merged = merge(db, &batch, &default_roles, existing, &origin, now).map_err(Rehearsal::Failed)?;
                 Err(Rehearsal::Done(merged, batch))
             })
             .await;

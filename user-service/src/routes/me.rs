@@ -4,6 +4,7 @@ use actix_web::{HttpRequest, HttpResponse, http::StatusCode, web};
 use serde::Deserialize;
 use service_kit::{
     Error as KitError, Secret,
+    audit::Origin,
     http::{IfMatch, Json, present},
     validate::Validator,
 };
@@ -16,10 +17,11 @@ use utoipa::ToSchema;
 use super::{State, Whose, openapi::PresentedPassword, respond, respond_to_read};
 use crate::{
     domain::{
+        audit,
         password::Password,
         user::{Changes, Email, Name, UserId, Username},
     },
-    error::Error,
+    error::{Error, codes::INVALID_CREDENTIALS},
     storage::{outbox, users},
 };
 
@@ -71,22 +73,24 @@ impl OwnChanges {
 /// `PATCH /users/me`.
 pub(crate) async fn change(
     caller: Authorized<AnyUser>,
+    origin: Origin,
     if_match: IfMatch,
     body: Json<OwnChanges>,
     state: web::Data<State>,
 ) -> Result<HttpResponse, Error> {
     let changes = body.0.parse()?;
-    let user = state.change_user(own_id(&caller)?, Whose::Own, if_match, changes).await?;
+    let user = state.change_user(own_id(&caller)?, Whose::Own, if_match, changes, origin.by(&caller)).await?;
     Ok(respond(StatusCode::OK, user))
 }
 
 /// `DELETE /users/me`.
 pub(crate) async fn delete(
     caller: Authorized<AnyUser>,
+    origin: Origin,
     if_match: IfMatch,
     state: web::Data<State>,
 ) -> Result<HttpResponse, Error> {
-    state.delete_user(own_id(&caller)?, Whose::Own, if_match).await?;
+    state.delete_user(own_id(&caller)?, Whose::Own, if_match, origin.by(&caller)).await?;
     Ok(HttpResponse::NoContent().finish())
 }
 
@@ -103,6 +107,7 @@ pub(crate) struct PasswordChange {
 /// `PUT /users/me/password`: ends all other sessions.
 pub(crate) async fn change_password(
     caller: Authorized<AnyUser>,
+    origin: Origin,
     if_match: IfMatch,
     body: Json<PasswordChange>,
     state: web::Data<State>,
@@ -112,6 +117,7 @@ pub(crate) async fn change_password(
     let current = validator.required("current_password", body.0.current_password, Password::presented);
     let new = validator.required("new_password", body.0.new_password, Password::parse);
     let (current, new) = validator.finish_with(current.zip(new))?;
+    let origin = origin.by(&caller);
 
     let mut new_hash = None;
     for _ in 0..MAX_TRIES {
@@ -121,6 +127,8 @@ pub(crate) async fn change_password(
         if_match.require(Some(found.user.version))?;
         let verified = state.verify_password(id.as_str(), current.clone(), Some(found.password_hash.clone())).await?;
         if !verified.is_match() {
+            let refused = audit::password_changed(&found.user, &origin, state.clock.now());
+            state.note(refused.refused(INVALID_CREDENTIALS.name)).await;
             return Err(Error::InvalidCredentials);
         }
         let hash = if let Some(hash) = new_hash.take() {
@@ -130,7 +138,7 @@ pub(crate) async fn change_password(
             hashed.map_err(|refusal| refusal.of_field("new_password"))?
         };
 
-        let (id, if_match, kept) = (id.clone(), if_match.clone(), hash.clone());
+        let (id, if_match, kept, origin) = (id.clone(), if_match.clone(), hash.clone(), origin.clone());
         let (keep_session, now) = (caller.sid.clone(), state.clock.now());
         let changed = state
             .database
@@ -146,11 +154,13 @@ pub(crate) async fn change_password(
                 users::update(db, &user)?;
                 users::replace_hash(db, &id, &found.password_hash, &hash)?;
                 outbox::push(db, &event, now)?;
+                outbox::push_records(db, &[audit::password_changed(&user, &origin, now)])?;
                 Ok(true)
             })
             .await?;
         if changed {
             state.outbox_filled.notify_one();
+            state.audit_filled.notify_one();
             return Ok(HttpResponse::NoContent().finish());
         }
         new_hash = Some(kept);

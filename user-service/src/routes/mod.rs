@@ -12,6 +12,7 @@ use actix_web::{
 use serde::Serialize;
 use service_kit::{
     Clock, Timestamp,
+    audit::{AuditRecord, Origin},
     db::Database,
     http::{ETag, IfMatch, not_modified},
 };
@@ -20,6 +21,7 @@ use utoipa::ToSchema;
 
 use crate::{
     domain::{
+        audit,
         password::{Password, PasswordHash, Verdict},
         role::Roles,
         user::{Changes, Email, Name, User, UserId, Username},
@@ -45,6 +47,8 @@ pub(crate) struct State {
     pub(crate) importing: Mutex<()>,
     /// Rung when an event was put into the outbox.
     pub(crate) outbox_filled: Arc<Notify>,
+    /// Rung when an audit record was put into its outbox.
+    pub(crate) audit_filled: Arc<Notify>,
 }
 
 /// A user as clients see one.
@@ -142,7 +146,36 @@ impl State {
         whose.admit(found, |user| user)
     }
 
-    async fn change_user(&self, id: UserId, whose: Whose, if_match: IfMatch, changes: Changes) -> Result<User, Error> {
+    /// Makes a user.
+    async fn create_user(&self, user: &User, hash: PasswordHash, origin: &Origin) -> Result<(), Error> {
+        let written = user.clone();
+        let record = audit::created(user, origin, user.created_at);
+        self.database
+            .write(move |db| {
+                storage::users::insert(db, &written, &hash)?;
+                outbox::push_records(db, &[record])
+            })
+            .await?;
+        self.audit_filled.notify_one();
+        Ok(())
+    }
+
+    /// Notes something that leaves no other trace. If it cannot be noted, the answer is given all the same.
+    async fn note(&self, record: AuditRecord) {
+        match self.database.write(move |db| outbox::push_records(db, &[record])).await {
+            Ok(()) => self.audit_filled.notify_one(),
+            Err(cause) => log::warn!("an audit record is lost: {:#}", anyhow::Error::from(cause)),
+        }
+    }
+
+    async fn change_user(
+        &self,
+        id: UserId,
+        whose: Whose,
+        if_match: IfMatch,
+        changes: Changes,
+        origin: Origin,
+    ) -> Result<User, Error> {
         let now = self.clock.now();
         let (user, announced) = self
             .database
@@ -157,16 +190,18 @@ impl State {
                 if let Some(event) = &outcome.event {
                     outbox::push(db, event, now)?;
                 }
+                outbox::push_records(db, &audit::changed(&user, &outcome.user, &origin, now))?;
                 Ok((outcome.user, outcome.event.is_some()))
             })
             .await?;
         if announced {
             self.outbox_filled.notify_one();
         }
+        self.audit_filled.notify_one();
         Ok(user)
     }
 
-    async fn delete_user(&self, id: UserId, whose: Whose, if_match: IfMatch) -> Result<(), Error> {
+    async fn delete_user(&self, id: UserId, whose: Whose, if_match: IfMatch, origin: Origin) -> Result<(), Error> {
         let now = self.clock.now();
         self.database
             .write(move |db| {
@@ -174,10 +209,12 @@ impl State {
                 let user = whose.admit(found, |user| user)?;
                 if_match.require(Some(user.version))?;
                 storage::users::delete(db, &id)?;
+                outbox::push_records(db, &[audit::deleted(&user, &origin, now)])?;
                 outbox::push(db, &user.deleted(), now)
             })
             .await?;
         self.outbox_filled.notify_one();
+        self.audit_filled.notify_one();
         Ok(())
     }
 }

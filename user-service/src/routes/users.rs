@@ -4,6 +4,7 @@ use actix_web::{HttpRequest, HttpResponse, http::StatusCode, http::header, web};
 use serde::Deserialize;
 use service_kit::{
     Error as KitError, Secret,
+    audit::Origin,
     http::{Cursor, IfMatch, Json, Limit, Page, Query, present},
     validate::{Invalid, Validator},
 };
@@ -153,7 +154,8 @@ impl Creation {
 
 /// `POST /users`.
 pub(crate) async fn create(
-    _caller: Authorized<UsersWrite>,
+    caller: Authorized<UsersWrite>,
+    origin: Origin,
     body: Json<Creation>,
     state: web::Data<State>,
 ) -> Result<HttpResponse, Error> {
@@ -166,8 +168,7 @@ pub(crate) async fn create(
         }
     };
     let user = new.create(state.clock.now());
-    let written = user.clone();
-    state.database.write_statement(move |db| users::insert(db, &written, &hash)).await?;
+    state.create_user(&user, hash, &origin.by(&caller)).await?;
     let location = format!("/users/{}", user.id.as_str());
     let mut response = respond(StatusCode::CREATED, user);
     response.headers_mut().insert(header::LOCATION, location.parse().map_err(Error::internal)?);
@@ -212,24 +213,26 @@ impl AnybodysChanges {
 
 /// `PATCH /users/{id}`.
 pub(crate) async fn change(
-    _caller: Authorized<UsersWrite>,
+    caller: Authorized<UsersWrite>,
+    origin: Origin,
     id: web::Path<String>,
     if_match: IfMatch,
     body: Json<AnybodysChanges>,
     state: web::Data<State>,
 ) -> Result<HttpResponse, Error> {
     let changes = body.0.parse()?;
-    let user = state.change_user(parse_id(&id)?, Whose::Anybodys, if_match, changes).await?;
+    let user = state.change_user(parse_id(&id)?, Whose::Anybodys, if_match, changes, origin.by(&caller)).await?;
     Ok(respond(StatusCode::OK, user))
 }
 
 /// `DELETE /users/{id}`.
 pub(crate) async fn delete(
-    _caller: Authorized<UsersWrite>,
+    caller: Authorized<UsersWrite>,
+    origin: Origin,
     id: web::Path<String>,
     if_match: IfMatch,
     state: web::Data<State>,
 ) -> Result<HttpResponse, Error> {
-    state.delete_user(parse_id(&id)?, Whose::Anybodys, if_match).await?;
+    state.delete_user(parse_id(&id)?, Whose::Anybodys, if_match, origin.by(&caller)).await?;
     Ok(HttpResponse::NoContent().finish())
 }

@@ -11,7 +11,12 @@ use diesel::{
     prelude::*,
     sql_types::{BigInt, Bool},
 };
-use service_kit::{Timestamp, db::Db, import::Counts};
+use service_kit::{
+    Timestamp,
+    audit::{AuditRecord, Origin},
+    db::Db,
+    import::Counts,
+};
 
 use super::{
     outbox,
@@ -20,6 +25,7 @@ use super::{
 };
 use crate::{
     domain::{
+        audit,
         import::{Existing, ImportedUser},
         role::Roles,
         user::{Name, User, Username},
@@ -49,6 +55,7 @@ pub(crate) fn merge(
     batch: &[ImportedUser],
     default_roles: &Roles,
     existing: Existing,
+    origin: &Origin,
     now: Timestamp,
 ) -> Result<Merged, Error> {
     let rows: Vec<Row<'_>> = batch.iter().map(|line| Row { line, user: line.create(default_roles, now) }).collect();
@@ -58,12 +65,16 @@ pub(crate) fn merge(
     }
     .map_err(service_kit::Error::from)?;
     let mut merged = Merged::default();
+    let mut records = Vec::new();
     for Row { line, .. } in &rows {
         match left.get(&line.line) {
             None => merged.inserted.push(line.line),
             Some(Obstacle::UsernameTaken) => merged.username_taken.push(line.line),
             Some(Obstacle::Exists) => {
-                if existing == Existing::Update && change(db, line, now, &mut merged.announced)? {
+                if existing == Existing::Update
+                    && let Some(told) = change(db, line, origin, now, &mut merged.announced)?
+                {
+                    records.extend(told);
                     merged.counts.updated += 1;
                 } else {
                     merged.counts.unchanged += 1;
@@ -72,6 +83,11 @@ pub(crate) fn merge(
         }
     }
     merged.counts.inserted = merged.inserted.len() as u64;
+    let Counts { inserted, updated, .. } = merged.counts;
+    if inserted + updated > 0 {
+        records.push(audit::imported(inserted, updated, origin, now));
+    }
+    outbox::push_records(db, &records)?;
     Ok(merged)
 }
 
@@ -95,17 +111,23 @@ impl Obstacle {
     }
 }
 
-/// Changes a user whom there is. Says whether there was anything to change.
-fn change(db: &mut Db, line: &ImportedUser, now: Timestamp, announced: &mut bool) -> Result<bool, Error> {
+/// Changes a user whom there is. `None` if there was nothing to change, else what the audit log says of it.
+fn change(
+    db: &mut Db,
+    line: &ImportedUser,
+    origin: &Origin,
+    now: Timestamp,
+    announced: &mut bool,
+) -> Result<Option<Vec<AuditRecord>>, Error> {
     // Whoever was deleted meanwhile is not made anew by a change.
-    let Some(user) = lock_by_email(db, &line.email)? else { return Ok(false) };
-    let Some(changed) = user.change(line.changes(), now) else { return Ok(false) };
+    let Some(user) = lock_by_email(db, &line.email)? else { return Ok(None) };
+    let Some(changed) = user.change(line.changes(), now) else { return Ok(None) };
     update(db, &changed.user)?;
     if let Some(event) = &changed.event {
         outbox::push(db, event, now)?;
         *announced = true;
     }
-    Ok(true)
+    Ok(Some(audit::changed(&user, &changed.user, origin, now)))
 }
 
 /// Inserts rows; gives the lines that made no user.

@@ -28,6 +28,14 @@ diesel::table! {
     }
 }
 
+diesel::table! {
+    audit_outbox (seq) {
+        seq -> BigInt,
+        payload -> Text,
+        created_at -> BigInt,
+    }
+}
+
 // The lines of an import on their way into `users`: a temporary table, on PostgreSQL alone.
 diesel::table! {
     users_import (line) {

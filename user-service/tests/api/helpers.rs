@@ -293,6 +293,7 @@ pub(crate) struct FakeAuth {
 
 struct FakeState {
     events: watch::Sender<Vec<Value>>,
+    records: watch::Sender<Vec<Value>>,
     refusals: watch::Sender<usize>,
     down: AtomicBool,
     /// The token that is refused from now on.
@@ -313,6 +314,7 @@ impl FakeAuth {
         let (events, received) = watch::channel(Vec::new());
         let state = Arc::new(FakeState {
             events,
+            records: watch::Sender::new(Vec::new()),
             refusals: watch::Sender::new(0),
             down: AtomicBool::new(false),
             refused: Mutex::default(),
@@ -324,7 +326,10 @@ impl FakeAuth {
             let feed = || async { HttpResponse::Ok().json(json!({ "epoch": "e1", "seq": 0, "entries": [] })) };
             ActixApp::new()
                 .app_data(shared.clone())
+                // As much as auth-service takes.
+                .app_data(web::JsonConfig::default().limit(65_536))
                 .route("/internal/user-events", web::post().to(take))
+                .route("/internal/audit", web::post().to(take_records))
                 .route("/internal/revocations", web::get().to(feed))
         })
         .workers(1)
@@ -363,6 +368,12 @@ impl FakeAuth {
         events
     }
 
+    /// Waits until there are as many audit records, and gives them.
+    pub(crate) async fn records(&self, count: usize) -> Vec<Value> {
+        let mut records = self.state.records.subscribe();
+        within(records.wait_for(|records| records.len() >= count)).await.unwrap().clone()
+    }
+
     pub(crate) async fn stop(self) {
         self.server.stop(false).await;
     }
@@ -372,10 +383,11 @@ async fn within<T>(future: impl Future<Output = T>) -> T {
     tokio::time::timeout(Duration::from_secs(30), future).await.expect("nothing came within 30 s")
 }
 
-async fn take(request: HttpRequest, body: web::Json<Value>, state: web::Data<FakeState>) -> HttpResponse {
+/// The refusal of a call that is not to be taken.
+fn refusal(request: &HttpRequest, state: &FakeState) -> Option<HttpResponse> {
     if state.down.load(Ordering::SeqCst) {
         state.refusals.send_modify(|count| *count += 1);
-        return HttpResponse::ServiceUnavailable().finish();
+        return Some(HttpResponse::ServiceUnavailable().finish());
     }
     let authorization = request.headers().get("authorization").and_then(|value| value.to_str().ok());
     let token = authorization.and_then(|value| value.strip_prefix("Bearer ")).unwrap_or_default();
@@ -384,12 +396,28 @@ async fn take(request: HttpRequest, body: web::Json<Value>, state: web::Data<Fak
             token.clone_into(refused);
         }
         if refused == token {
-            return HttpResponse::Unauthorized().finish();
+            return Some(HttpResponse::Unauthorized().finish());
         }
     }
     match state.verifier.verify(token) {
         Ok(claims) if claims.has_scope("signet:internal") && claims.sub == "user-service" => {}
         other => state.problems.lock().unwrap().push(format!("{other:?}")),
+    }
+    None
+}
+
+async fn take_records(request: HttpRequest, body: web::Json<Value>, state: web::Data<FakeState>) -> HttpResponse {
+    if let Some(refusal) = refusal(&request, &state) {
+        return refusal;
+    }
+    let records = body["records"].as_array().cloned().unwrap_or_default();
+    state.records.send_modify(|kept| kept.extend(records));
+    HttpResponse::NoContent().finish()
+}
+
+async fn take(request: HttpRequest, body: web::Json<Value>, state: web::Data<FakeState>) -> HttpResponse {
+    if let Some(refusal) = refusal(&request, &state) {
+        return refusal;
     }
     let events = body["events"].as_array().cloned().unwrap_or_default();
     if !(1..=100).contains(&events.len()) {

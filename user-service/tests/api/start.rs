@@ -68,9 +68,15 @@ on_both_databases! {
         let app = spawn(&db).await;
         app.stop().await;
         // They drop the same tables, so the same statements do for both.
-        let down = include_str!("../../migrations/sqlite/2026-01-10-000000_create_users/down.sql");
-        assert_eq!(down, include_str!("../../migrations/postgres/2026-01-10-000000_create_users/down.sql"));
-        db.execute(down);
+        macro_rules! down {
+            ($migration:literal) => {{
+                let down = include_str!(concat!("../../migrations/sqlite/", $migration, "/down.sql"));
+                assert_eq!(down, include_str!(concat!("../../migrations/postgres/", $migration, "/down.sql")));
+                db.execute(down);
+            }};
+        }
+        down!("2026-11-23-000000_add_audit_outbox");
+        down!("2026-01-10-000000_create_users");
         db.execute("DELETE FROM __diesel_schema_migrations");
         let app = spawn(&db).await;
         app.get("/readyz", "").await.expect(StatusCode::OK);
