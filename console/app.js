@@ -1,5 +1,6 @@
 // The page's frame: who is here, where they are, and the way from one page to another.
 import { at } from './api.js';
+import { History } from './pages/history.js';
 import { Import } from './pages/import.js';
 import { Persons } from './pages/persons.js';
 import { Profile } from './pages/profile.js';
@@ -15,6 +16,7 @@ const PAGES = {
   persons: { label: 'Persons', page: Persons },
   import: { page: Import, within: 'persons', scope: 'persons:write' },
   users: { label: 'Users', page: Users, scope: 'users:read' },
+  history: { label: 'History', page: History, scope: 'users:read' },
   sessions: { label: 'Sessions', page: Sessions },
   token: { label: 'Token', page: Token },
   profile: { label: 'Profile', page: Profile },
@@ -81,8 +83,10 @@ function skip(event) {
   document.getElementById('main')?.focus();
 }
 
-function Inside({ route }) {
+function Inside({ route: path }) {
   const { offline } = useSession();
+  // What follows the page's name is for the page.
+  const [route, parameter = ''] = path.split('/');
   const name = PAGES[route] && (!PAGES[route].scope || can(PAGES[route].scope)) ? route : 'persons';
   const { page: Body, within } = PAGES[name];
   useEffect(() => {
@@ -93,7 +97,7 @@ function Inside({ route }) {
     <${Header} current=${within ?? name} />
     <main id="main" tabindex="-1">
       ${offline && html`<p class="offline" role="alert">The server cannot be reached. What you see may be out of date.</p>`}
-      <${Body} key=${name} />
+      <${Body} key=${name} parameter=${decodeURIComponent(parameter)} />
     </main>
     <footer><a href=${at('/docs').href}>API reference</a></footer>
   `;

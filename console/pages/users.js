@@ -43,7 +43,7 @@ export function Users() {
             <caption class="hidden">Users, ${cursors.length > 1 ? `page ${cursors.length}` : 'first page'}</caption>
             <thead><tr>
               <th scope="col">User</th><th scope="col">Roles</th><th scope="col" class="wide">Registered</th>
-              ${writer && html`<th scope="col"><span class="hidden">Actions</span></th>`}
+              <th scope="col"><span class="hidden">Actions</span></th>
             </tr></thead>
             <tbody>
               ${users.data.items.map((user) => html`
@@ -54,10 +54,11 @@ export function Users() {
                   </th>
                   <td><span class="badges">${user.roles.map((name) => html`<${Badge} kind=${name === 'admin' ? 'strong' : ''}>${name}<//>`)}${!user.roles.length && html`<span class="none">none</span>`}</span></td>
                   <td class="wide"><${Time} at=${user.created_at} /></td>
-                  ${writer && html`<td class="row-actions">
-                    <button type="button" class="quiet" aria-label="Edit ${user.email}" title="Roles and state" onClick=${() => setDialog({ kind: 'edit', user })}><${Icon} name="edit" /></button>
-                    <button type="button" class="quiet danger" aria-label="Delete ${user.email}" title="Delete" disabled=${user.id === me?.id} onClick=${() => setDialog({ kind: 'delete', user })}><${Icon} name="trash" /></button>
-                  </td>`}
+                  <td class="row-actions">
+                    <a class="quiet" href="#/history/${user.id}" aria-label="Log-ins of ${user.email}" title="Log-ins"><${Icon} name="clock" /></a>
+                    ${writer && html`<button type="button" class="quiet" aria-label="Edit ${user.email}" title="Roles and state" onClick=${() => setDialog({ kind: 'edit', user })}><${Icon} name="edit" /></button>
+                    <button type="button" class="quiet danger" aria-label="Delete ${user.email}" title="Delete" disabled=${user.id === me?.id} onClick=${() => setDialog({ kind: 'delete', user })}><${Icon} name="trash" /></button>`}
+                  </td>
                 </tr>`)}
             </tbody>
           </table>

@@ -23,6 +23,7 @@ const FILES: &[(&str, &[u8])] = &files![
     "api.js",
     "app.js",
     "icon.svg",
+    "pages/history.js",
     "pages/import.js",
     "pages/persons.js",
     "pages/profile.js",

@@ -82,6 +82,15 @@ async fn axe_finds_nothing_in_any_view_at_any_size_in_any_colours() {
     inspect(&window, "users-edit", &mut found).await;
     window.press("Cancel").await;
 
+    stack.client.log_in("ada@example.com", "not her password").await.expect_problem(401, "invalid_credentials");
+    window.press("Log-ins of ada@example.com").await;
+    window.heading("History").await;
+    window.says("wrong name or password").await;
+    inspect(&window, "history-user", &mut found).await;
+    window.press("Of everybody").await;
+    window.until("document.querySelectorAll('tbody tr').length > 3").await;
+    inspect(&window, "history", &mut found).await;
+
     let elsewhere = browsers.open(stack.url()).await;
     elsewhere.log_in(ADMIN_EMAIL, ADMIN_PASSWORD).await;
     window.go("#/sessions").await;

@@ -194,3 +194,39 @@ async fn an_admin_s_change_of_roles_reaches_the_user_s_window_and_so_does_a_disa
     admin.close().await;
     stack.stop().await;
 }
+
+#[actix_web::test]
+async fn an_admin_sees_who_logged_in_from_where_and_who_was_refused() {
+    let Some(browsers) = Browsers::start().await else { return };
+    let stack = LiveStack::start(&[]);
+    let grace = stack.user("Grace", &[]).await;
+    stack.user("Ada", &[]).await;
+    let (admin, ada) = (browsers.open(stack.url()).await, browsers.open(stack.url()).await);
+    ada.fill("E-mail address or user name", "ada").await;
+    ada.fill("Password", "nine wrong herons").await;
+    ada.press("Log in").await;
+    ada.says("Invalid credentials").await;
+    ada.log_in("ada", PASSWORD).await;
+    admin.log_in(ADMIN_EMAIL, ADMIN_PASSWORD).await;
+    stack.change_user(&grace, json!({ "roles": ["user", "editor"] })).await;
+
+    admin.press("Users").await;
+    admin.heading("Users").await;
+    admin.press("Log-ins of ada@example.com").await;
+    admin.heading("History").await;
+    admin.until("document.querySelectorAll('tbody tr').length === 3").await;
+    admin.until("document.querySelector('tbody td').innerText.startsWith('ada@example.com')").await;
+    let rows = admin.texts("tbody th").await;
+    assert_eq!(rows, ["Logged in", "Log-in refused\nwrong name or password", "Logged in"]);
+    assert!(admin.text("tbody tr td.wide").await.starts_with("127.0.0.1"), "{}", admin.text("tbody tr td.wide").await);
+
+    admin.press("Of everybody").await;
+    admin.choose("What", "Changes of roles").await;
+    admin.says("from user to user, editor").await;
+    admin.says("by ").await;
+    ada.go("#/history").await;
+    ada.heading("Persons").await;
+    ada.close().await;
+    admin.close().await;
+    stack.stop().await;
+}

@@ -286,6 +286,11 @@ impl Window {
         field.send_keys(text).await.unwrap();
     }
 
+    /// Chooses from a list by typing what is wanted, as the keyboard allows.
+    pub(crate) async fn choose(&self, label: &str, option: &str) {
+        self.field(label).await.send_keys(option).await.unwrap();
+    }
+
     /// What a screen reader reads along with a field because of what is wrong with it.
     pub(crate) async fn complaint(&self, label: &str) -> String {
         let field = self.field(label).await;
