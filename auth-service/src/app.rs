@@ -12,6 +12,7 @@ use service_kit::{
     health::{self, Readiness},
     http::{Endpoint, Endpoints},
     keys::Keys,
+    limits::Limits,
     metrics::{self, Metrics},
     peer::Peer,
     server::{Shutdown, StartError, open_database},
@@ -55,6 +56,7 @@ pub(crate) struct State {
     pub(crate) keys: Keys,
     pub(crate) metadata: Metadata,
     pub(crate) outcomes: Outcomes,
+    pub(crate) limits: Limits,
     pub(crate) clock: Clock,
 }
 
@@ -148,6 +150,7 @@ impl App {
             users: Users::new(peer),
             inspector: config.inspector(&keys)?,
             keys: keys.clone(),
+            limits: Limits::new(config.limits, clock.clone()),
             metadata: Metadata::new(&config, &config.role_scopes()?.all()),
             clock,
         };

@@ -9,6 +9,7 @@ use service_kit::{
     config::{Configuration, DatabaseConfig, LogConfig, ServerConfig, list, optional_path, optional_secret},
     db::Migrations,
     keys::{KeyUse, Keys},
+    limits::LimitsConfig,
     peer::INTERNAL_SCOPE,
     tokens::{Expectations, TokenAcceptance, WhenFeedIsStale},
 };
@@ -35,6 +36,8 @@ pub struct Config {
     pub sessions: SessionsConfig,
     /// The audit log.
     pub audit: AuditConfig,
+    /// What is held against whoever gets passwords wrong.
+    pub limits: LimitsConfig,
     /// The other services.
     pub services: ServicesConfig,
     /// The scopes that each role gives, space-separated.
@@ -233,6 +236,7 @@ impl Configuration for Config {
         self.database.validate()?;
         self.token_acceptance(&self.keys()?, RevocationList::new(), Clock::system())?;
         self.issuer_url()?;
+        self.limits.validate()?;
         self.refresh_keys()?;
         self.role_scopes()?;
         let bounds = |key: &str, value: u32, least: u32, most: u32| {

@@ -54,6 +54,11 @@ pub(crate) mod oauth {
         Code::new(StatusCode::PAYLOAD_TOO_LARGE, INVALID_REQUEST.name, "The body is too large");
     pub(crate) const OTHER_MEDIA_TYPE: Code =
         Code::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, INVALID_REQUEST.name, "The body is of another media type");
+    pub(crate) const TOO_MANY_ATTEMPTS: Code = Code::new(
+        StatusCode::TOO_MANY_REQUESTS,
+        TEMPORARILY_UNAVAILABLE.name,
+        "Too many attempts have failed: the header Retry-After says when to try again",
+    );
     pub(crate) const SERVER_ERROR: Code =
         Code::new(StatusCode::INTERNAL_SERVER_ERROR, "server_error", "A fault of the server");
     pub(crate) const TEMPORARILY_UNAVAILABLE: Code = Code::new(
@@ -148,7 +153,9 @@ impl ResponseError for OAuthError {
                         "Something went wrong on our side.".clone_into(&mut description);
                         oauth::SERVER_ERROR.name
                     }
-                    (_, StatusCode::SERVICE_UNAVAILABLE) => oauth::TEMPORARILY_UNAVAILABLE.name,
+                    (_, StatusCode::SERVICE_UNAVAILABLE | StatusCode::TOO_MANY_REQUESTS) => {
+                        oauth::TEMPORARILY_UNAVAILABLE.name
+                    }
                     _ => oauth::INVALID_REQUEST.name,
                 }
             }

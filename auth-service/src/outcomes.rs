@@ -31,7 +31,7 @@ impl Outcomes {
     pub(crate) fn new(registry: &mut Registry) -> Self {
         let logins = Family::<Labels, Counter>::default();
         registry.register("logins", "Log-ins with a password, by what became of them", logins.clone());
-        for result in ["succeeded", "refused", "disabled", "overloaded", "failed"] {
+        for result in ["succeeded", "refused", "disabled", "limited", "overloaded", "failed"] {
             logins.get_or_create_owned(&labels("result", result));
         }
         let refreshes = Family::<Labels, Counter>::default();
@@ -58,6 +58,7 @@ impl Outcomes {
             Ok(_) => "succeeded",
             Err(Error::Forwarded(_, code)) if *code == INVALID_CREDENTIALS => "refused",
             Err(Error::Forwarded(_, code)) if *code == ACCOUNT_DISABLED => "disabled",
+            Err(Error::RateLimited { .. }) => "limited",
             Err(Error::Overloaded { .. }) => "overloaded",
             Err(Error::Forwarded(_, code)) if *code == service_kit::problem::codes::OVERLOADED => "overloaded",
             Err(_) => "failed",

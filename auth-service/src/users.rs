@@ -45,6 +45,14 @@ pub(crate) struct Credentials {
     pub(crate) password: Option<String>,
 }
 
+impl Credentials {
+    /// What the account is called by, in the same letters however it was typed.
+    pub(crate) fn account(&self) -> String {
+        let name = self.email.as_deref().or(self.username.as_deref()).unwrap_or_default();
+        name.trim().to_lowercase()
+    }
+}
+
 /// A user, as user-service shows it to clients, and what a session needs of it.
 #[derive(Debug)]
 pub(crate) struct KnownUser {

@@ -40,6 +40,10 @@ pub(crate) fn enter(data: &[u8]) {
     }
     headers.retain(|(_, value)| http::HeaderValue::from_bytes(value).is_ok());
     let Ok(uri) = format!("/?{query}").parse::<http::Uri>() else { return };
+    // actix-web has an older version of that crate, which takes less.
+    if uri.to_string().parse::<actix_web::http::Uri>().is_err() {
+        return;
+    }
     let query = uri.query().unwrap_or_default().to_owned();
 
     let actix = by_actix(&headers, &uri, sources);

@@ -86,7 +86,7 @@ pub(crate) fn enter_form(data: &[u8]) {
 /// What stands behind the question mark.
 pub(crate) fn enter_query(data: &[u8]) {
     let Ok(query) = str::from_utf8(data) else { return };
-    let Ok(uri) = format!("/?{query}").parse::<http::Uri>() else { return };
+    let Ok(uri) = format!("/?{query}").parse::<actix_web::http::Uri>() else { return };
     let query = uri.query().unwrap_or_default();
     let request = TestRequest::with_uri(&format!("/?{query}")).to_http_request();
     let read =

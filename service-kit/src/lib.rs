@@ -15,6 +15,7 @@ pub mod http;
 pub mod import;
 pub mod json;
 pub mod keys;
+pub mod limits;
 pub mod log;
 pub mod metrics;
 pub mod openapi;

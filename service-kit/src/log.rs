@@ -53,9 +53,13 @@ pub fn start(format: LogFormat, default_filter: &str) {
 
 /// Whether a record is one of the details that stay off. A filter alone does not keep them out: `RUST_LOG` could name a
 /// module inside one of these, and the more precise name wins.
+///
+/// So does what actix-http calls an error of ours: bytes on a connection that are no HTTP. Anybody could fill the log with
+/// those.
 fn is_withheld(record: &Record<'_>) -> bool {
     let root = record.target().split("::").next().unwrap_or_default();
     record.level() > Level::Warn && CAPPED.contains(&root)
+        || root == "actix_http" && record.args().to_string().starts_with("stream error: ")
 }
 
 fn text(out: &mut Formatter, record: &Record<'_>) -> io::Result<()> {
@@ -148,5 +152,15 @@ mod tests {
         assert!(!withheld("reqwest::connect", Level::Warn));
         assert!(!withheld("auth_service::routes", Level::Trace));
         assert!(!withheld("reqwesting", Level::Trace));
+    }
+
+    #[test]
+    fn what_is_no_http_is_no_error_of_ours() {
+        let withheld = |target, text: &str| {
+            is_withheld(&Record::builder().target(target).level(Level::Error).args(format_args!("{text}")).build())
+        };
+        assert!(withheld("actix_http::h1::dispatcher", "stream error: request parse error: invalid Header provided"));
+        assert!(!withheld("actix_http::h1::dispatcher", "Internal server error: unexpected eof"));
+        assert!(!withheld("auth_service::routes", "stream error: x"));
     }
 }

@@ -74,7 +74,9 @@ pub mod codes {
         Code::new(StatusCode::UNPROCESSABLE_ENTITY, "validation_failed", "Validation failed");
     /// A fault of the service.
     pub const INTERNAL: Code = Code::new(StatusCode::INTERNAL_SERVER_ERROR, "internal", "Internal error");
-    /// The service has more to do than it can finish in time.
+    /// Too many attempts have failed.
+    pub const RATE_LIMITED: Code = Code::new(StatusCode::TOO_MANY_REQUESTS, "rate_limited", "Too many attempts");
+    /// There is more to do than can be finished in time.
     pub const OVERLOADED: Code = Code::new(StatusCode::SERVICE_UNAVAILABLE, "overloaded", "Overloaded");
     /// The database or another service cannot be reached.
     pub const DEPENDENCY_UNAVAILABLE: Code =
@@ -96,6 +98,7 @@ pub mod codes {
         UNSUPPORTED_MEDIA_TYPE,
         VALIDATION_FAILED,
         INTERNAL,
+        RATE_LIMITED,
         OVERLOADED,
         DEPENDENCY_UNAVAILABLE,
     ];
@@ -303,6 +306,12 @@ pub enum Error {
         /// The scope that is missing.
         scope: String,
     },
+    /// Too many attempts have failed.
+    #[error("Too many attempts have failed. Try again in {retry_after_seconds} s.")]
+    RateLimited {
+        /// Seconds until another try is let in.
+        retry_after_seconds: u32,
+    },
     /// More work than can be finished in time.
     #[error("There is more to do than can be finished in time.")]
     Overloaded {
@@ -365,6 +374,7 @@ impl ApiError for Error {
                 codes::ALL.iter().find(|code| code.name == rejection.code()).copied().unwrap_or(codes::INTERNAL)
             }
             Self::InsufficientScope { .. } => codes::INSUFFICIENT_SCOPE,
+            Self::RateLimited { .. } => codes::RATE_LIMITED,
             Self::Overloaded { .. } => codes::OVERLOADED,
             Self::DependencyUnavailable { .. } => codes::DEPENDENCY_UNAVAILABLE,
             Self::Forwarded(_, code) => *code,
@@ -392,7 +402,9 @@ impl ApiError for Error {
 
     fn retry_after_seconds(&self) -> Option<u32> {
         match self {
-            Self::Overloaded { retry_after_seconds } => Some(*retry_after_seconds),
+            Self::RateLimited { retry_after_seconds } | Self::Overloaded { retry_after_seconds } => {
+                Some(*retry_after_seconds)
+            }
             Self::DependencyUnavailable { .. } => Some(2),
             Self::Token(rejection) => rejection.retry_after_seconds(),
             Self::Forwarded(problem, _) => problem.retry_after_seconds,

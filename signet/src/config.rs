@@ -39,6 +39,8 @@ pub struct UpConfig {
     pub sessions: SessionsConfig,
     /// The audit log.
     pub audit: auth_service::config::AuditConfig,
+    /// What is held against whoever gets passwords wrong.
+    pub limits: service_kit::limits::LimitsConfig,
     /// The scopes that each role gives, space-separated.
     pub roles: BTreeMap<String, String>,
     /// What new users are given.
@@ -154,6 +156,7 @@ impl UpConfig {
                 refresh: self.refresh.clone(),
                 sessions: self.sessions,
                 audit: self.audit,
+                limits: self.limits,
                 services: auth_service::config::ServicesConfig {
                     user_url: self.services.user_url.clone(),
                     timeout_ms: self.services.timeout_ms,
@@ -169,6 +172,10 @@ impl UpConfig {
                 services: services.clone(),
                 users: self.users.clone(),
                 passwords: self.passwords.clone(),
+                limits: user_service::LimitsConfig {
+                    failures_before_delay: self.limits.failures_before_delay,
+                    longest_delay_seconds: self.limits.longest_delay_seconds,
+                },
                 bootstrap: self.bootstrap.clone(),
             },
             resource: resource_service::Config {

@@ -11,6 +11,7 @@ use service_kit::{
     health::{self, Readiness},
     http::{Endpoint, Endpoints},
     keys::Keys,
+    limits::Limits,
     metrics::{self, Metrics},
     peer::Peer,
     server::{StartError, open_database},
@@ -110,6 +111,7 @@ impl App {
             tokens,
             state: web::Data::new(State {
                 database,
+                limits: Limits::new(config.limits.for_one_account(), clock.clone()),
                 clock,
                 hashing,
                 default_roles,

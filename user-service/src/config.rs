@@ -7,6 +7,7 @@ use service_kit::{
     boot::ServiceConfiguration,
     config::{Configuration, DatabaseConfig, LogConfig, ServerConfig, list, optional_secret},
     db::Migrations,
+    limits,
     tokens::TokensConfig,
 };
 
@@ -34,6 +35,8 @@ pub struct Config {
     pub users: UsersConfig,
     /// How passwords are hashed.
     pub passwords: PasswordsConfig,
+    /// What is held against whoever gets a password wrong.
+    pub limits: LimitsConfig,
     /// The first admin.
     pub bootstrap: BootstrapConfig,
 }
@@ -64,6 +67,30 @@ pub struct PasswordsConfig {
     pub queue_deadline_ms: u64,
 }
 
+/// The section `limits`.
+#[derive(Clone, Copy, Debug, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct LimitsConfig {
+    /// Failures of one account from one address before it has to wait.
+    pub failures_before_delay: u32,
+    /// The longest that it has to wait, in seconds.
+    pub longest_delay_seconds: u32,
+}
+
+impl LimitsConfig {
+    /// Whoever changes a password is logged in: there is nothing to be tried with many accounts or from everywhere.
+    pub(crate) fn for_one_account(self) -> limits::LimitsConfig {
+        limits::LimitsConfig {
+            failures_before_delay: self.failures_before_delay,
+            longest_delay_seconds: self.longest_delay_seconds,
+            failures_per_address: 0,
+            failures_per_address_forgiven_per_minute: 1,
+            failures_per_account: 0,
+            failures_per_account_forgiven_per_hour: 1,
+        }
+    }
+}
+
 /// The section `bootstrap`.
 #[derive(Clone, Debug, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
@@ -82,6 +109,7 @@ impl Configuration for Config {
 
     fn validate(&self) -> Result<(), ConfigError> {
         self.server.validate()?;
+        self.limits.for_one_account().validate()?;
         self.database.validate()?;
         self.tokens.validate()?;
         self.services.validate()?;

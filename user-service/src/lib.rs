@@ -18,7 +18,7 @@ mod storage;
 pub use self::{
     app::{App, build, public_routes},
     bootstrap::BootstrapOutcome,
-    config::{BootstrapConfig, Config, PasswordsConfig, UsersConfig},
+    config::{BootstrapConfig, Config, LimitsConfig, PasswordsConfig, UsersConfig},
     error::codes,
     routes::openapi::document as openapi,
 };

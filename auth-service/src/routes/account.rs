@@ -13,6 +13,7 @@ use service_kit::{
     Error,
     audit::Origin,
     http::{FormOrJson, Query},
+    limits::{Attempt, Refusal},
 };
 use shared_claims::actix::{AnyToken, Authorized};
 
@@ -74,14 +75,49 @@ pub(super) async fn log_in(
     credentials: &Credentials,
     log_in: &LogIn<'_>,
 ) -> Result<(TokenResponse, KnownUser), Error> {
-    let outcome = try_log_in(state, credentials, log_in).await;
+    let outcome = judge(state, credentials, log_in).await;
     state.outcomes.logged_in(outcome.as_ref());
-    if let Err(Error::Forwarded(problem, code)) = &outcome
-        && [INVALID_CREDENTIALS.name, ACCOUNT_DISABLED.name].contains(&code.name)
-    {
-        note_refusal(state, log_in, problem.subject.clone(), code.name).await;
+    outcome
+}
+
+/// Lets an attempt through to user-service, if there were not too many wrong ones before it, and takes note of what came
+/// of it.
+async fn judge(
+    state: &State,
+    credentials: &Credentials,
+    log_in: &LogIn<'_>,
+) -> Result<(TokenResponse, KnownUser), Error> {
+    let attempt = admit(state, &credentials.account(), log_in.origin.address.as_deref()).await?;
+    let outcome = try_log_in(state, credentials, log_in).await;
+    match &outcome {
+        Ok(_) => attempt.succeeded(),
+        Err(Error::Forwarded(problem, code)) if *code == INVALID_CREDENTIALS => {
+            attempt.failed(problem.subject.as_deref());
+            note_refusal(state, log_in, problem.subject.clone(), code.name).await;
+        }
+        Err(Error::Forwarded(problem, code)) if *code == ACCOUNT_DISABLED => {
+            note_refusal(state, log_in, problem.subject.clone(), code.name).await;
+        }
+        // It was not judged.
+        Err(_) => {}
     }
     outcome
+}
+
+async fn admit(state: &State, account: &str, address: Option<&str>) -> Result<Attempt, Error> {
+    let ip = address.and_then(|address| address.parse().ok());
+    match state.limits.begin(account, ip) {
+        Ok(attempt) => Ok(attempt),
+        Err(refusal) => {
+            // Whoever tries an account from everywhere is not to keep its user out.
+            if let (Refusal::WaitUnlessKnown(_, Some(user_id)), Some(address)) = (&refusal, address)
+                && state.sessions.was_at(user_id, address).await?
+            {
+                return Ok(state.limits.begin_known(account, ip)?);
+            }
+            Err(refusal.into())
+        }
+    }
 }
 
 /// Notes a log-in that was refused for what was presented. What was typed is not noted: it may be a password in the

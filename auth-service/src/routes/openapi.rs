@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use service_kit::{
     Code, Timestamp,
     openapi::{Answer, Description, Document, Operation},
-    problem::codes::{INSUFFICIENT_SCOPE, NOT_FOUND},
+    problem::codes::{INSUFFICIENT_SCOPE, NOT_FOUND, RATE_LIMITED},
 };
 use shared_claims::actix::AnyUser;
 use utoipa::{
@@ -270,7 +270,7 @@ fn accounts() -> [Operation; 5] {
             .describe("With `email` or `username`, and the password.")
             .form_or_json_body::<Credentials>(&json!({ "username": "ada", "password": "violet-anchor-42-meadow" }))
             .asks_others()
-            .fails(&[INVALID_CREDENTIALS, ACCOUNT_DISABLED])
+            .fails(&[INVALID_CREDENTIALS, ACCOUNT_DISABLED, RATE_LIMITED])
             .answer(tokens_answer(200, "The user, and the tokens of a new session", tokens_with_user())),
         me(Operation::get("/auth/me", "readClaims", "Who the token says that the caller is")),
         me(Operation::post("/auth/me", "readClaimsByForm", "The same, for clients that send the token in a form")),
@@ -416,7 +416,12 @@ fn oauth_endpoints() -> [Operation; 3] {
                 "grant_type": "refresh_token", "refresh_token": "c2Vzc2lvbi1udW1iZXItbWFj",
             }))
             .fails(OAUTH_COMMON)
-            .fails(&[oauth::INVALID_GRANT, oauth::INVALID_SCOPE, oauth::UNSUPPORTED_GRANT_TYPE])
+            .fails(&[
+                oauth::INVALID_GRANT,
+                oauth::INVALID_SCOPE,
+                oauth::UNSUPPORTED_GRANT_TYPE,
+                oauth::TOO_MANY_ATTEMPTS,
+            ])
             .answer(tokens_answer(200, "The tokens; no refresh token for a client itself", tokens())),
         Operation::post("/auth/introspect", "introspect", "Whether a token is good, and what it says (RFC 7662)")
             .describe("For clients with a secret, and for services with a token of their own.")

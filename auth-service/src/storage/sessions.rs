@@ -392,6 +392,17 @@ impl SessionStore {
             .await
     }
 
+    /// Whether a user has had a session from this address, as far as that is still known.
+    pub async fn was_at(&self, user_id: &str, address: &str) -> Result<bool, Error> {
+        let (user_id, address) = (user_id.to_owned(), address.to_owned());
+        self.database
+            .read(move |db| {
+                let there = sessions::table.filter(sessions::user_id.eq(user_id)).filter(sessions::address.eq(address));
+                Ok(diesel::select(diesel::dsl::exists(there)).get_result(db)?)
+            })
+            .await
+    }
+
     /// Ends a session. False if there was none that had not ended yet.
     pub async fn end(&self, id: SessionId, reason: EndReason, origin: &Origin, now: Timestamp) -> Result<bool, Error> {
         self.end_which(Which::One(id), reason, origin, now).await.map(|ended| ended > 0)

@@ -18,6 +18,7 @@ mod events;
 mod feed;
 mod helpers;
 mod introspection;
+mod limits;
 mod metadata;
 mod metrics;
 mod openapi;

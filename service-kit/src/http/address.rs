@@ -58,12 +58,13 @@ impl TrustedProxies {
     }
 }
 
+/// The elements of a list. One that is no text is there all the same: a client must not hide a header that a proxy has
+/// added to by what it put there first.
 fn list(headers: &HeaderMap, name: &HeaderName) -> Vec<String> {
     headers
         .get_all(name)
-        .filter_map(|value| value.to_str().ok())
-        .flat_map(|value| value.split(','))
-        .map(|element| element.trim().to_owned())
+        .flat_map(|value| value.as_bytes().split(|byte| *byte == b','))
+        .map(|element| String::from_utf8_lossy(element).trim().to_owned())
         .collect()
 }
 
@@ -100,6 +101,8 @@ impl FromRequest for ClientAddress {
 
 #[cfg(test)]
 mod tests {
+    use actix_web::http::header::HeaderValue;
+
     use super::*;
 
     fn client(peer: &str, name: &'static str, value: &str) -> String {
@@ -122,6 +125,16 @@ mod tests {
         let mut headers = HeaderMap::new();
         headers.insert(HeaderName::from_static("forwarded"), "for=203.0.113.66".parse().unwrap());
         headers.insert(HeaderName::from_static("x-forwarded-for"), "198.51.100.1".parse().unwrap());
+        assert_eq!(proxies.client_address("10.0.0.1".parse().unwrap(), &headers).to_string(), "198.51.100.1");
+    }
+
+    #[test]
+    fn bytes_that_a_client_puts_before_what_the_proxy_writes_hide_nothing() {
+        let proxies = TrustedProxies(vec!["10.0.0.0/8".parse().unwrap()]);
+        let mut headers = HeaderMap::new();
+        headers.insert(HeaderName::from_static("forwarded"), "for=203.0.113.66".parse().unwrap());
+        let value = HeaderValue::from_bytes(b"\xff, 198.51.100.1").unwrap();
+        headers.insert(HeaderName::from_static("x-forwarded-for"), value);
         assert_eq!(proxies.client_address("10.0.0.1".parse().unwrap(), &headers).to_string(), "198.51.100.1");
     }
 

@@ -1,24 +1,26 @@
 //! The middleware around every request: its id, its log line, and a problem where something else failed.
 
 use std::{
+    cell::{Cell, RefCell},
     future::{Future, Ready, ready},
     panic::AssertUnwindSafe,
     pin::Pin,
     rc::Rc,
+    task::Poll,
     time::{Duration, Instant},
 };
 
 use actix_web::{
     Error as ActixError, HttpMessage as _, HttpResponse,
     body::{BoxBody, EitherBody, MessageBody},
-    dev::{Service, ServiceRequest, ServiceResponse, Transform},
+    dev::{Payload, Service, ServiceRequest, ServiceResponse, Transform},
     error::InternalError,
     http::{
         StatusCode,
         header::{self, HeaderName, HeaderValue},
     },
 };
-use futures_util::FutureExt as _;
+use futures_util::{FutureExt as _, StreamExt as _, stream};
 
 use crate::{
     context::RequestContext,
@@ -89,7 +91,8 @@ where
         self.service.poll_ready(context)
     }
 
-    fn call(&self, request: ServiceRequest) -> Self::Future {
+    fn call(&self, mut request: ServiceRequest) -> Self::Future {
+        let unread = Unread::watch(&mut request);
         let text = |name| request.headers().get(name).and_then(|value: &HeaderValue| value.to_str().ok());
         let context = RequestContext::new(text(&X_REQUEST_ID), text(&TRACEPARENT));
         let (service, metrics, routes) = (self.service.clone(), self.metrics.clone(), self.routes.clone());
@@ -104,6 +107,9 @@ where
                 Err(fail(response, &context))
             };
             let outcome = AssertUnwindSafe(service.call(request)).catch_unwind().await;
+            if let Some(unread) = unread {
+                unread.give_up();
+            }
             let mut response = match outcome {
                 Ok(Ok(response)) if is_plain_failure(&response) => {
                     let (request, response) = response.into_parts();
@@ -137,6 +143,48 @@ where
             }
             Ok(response)
         }))
+    }
+}
+
+/// A body in pieces, of which a handler need not have read the end.
+///
+/// actix-http waits for such an end for as long as it takes, once the handler has let go of the body: whoever sends
+/// `Transfer-Encoding: chunked` and nothing more has a connection for good. While somebody still holds the body it closes
+/// the connection behind the answer, as it does for a body with a `Content-Length`.
+struct Unread(Rc<Pieces>);
+
+struct Pieces {
+    payload: RefCell<Payload>,
+    ended: Cell<bool>,
+}
+
+impl Unread {
+    fn watch(request: &mut ServiceRequest) -> Option<Self> {
+        if !request.headers().contains_key(header::TRANSFER_ENCODING) {
+            return None;
+        }
+        let pieces = Rc::new(Pieces { payload: RefCell::new(request.take_payload()), ended: Cell::new(false) });
+        let shared = pieces.clone();
+        let stream = stream::poll_fn(move |context| {
+            let polled = shared.payload.borrow_mut().poll_next_unpin(context);
+            if matches!(polled, Poll::Ready(None | Some(Err(_)))) {
+                shared.ended.set(true);
+            }
+            polled
+        });
+        request.set_payload(Payload::from(stream.boxed_local()));
+        Some(Self(pieces))
+    }
+
+    /// The answer is made: what has not been read by then is not waited for.
+    fn give_up(self) {
+        if !self.0.ended.get() {
+            actix_web::rt::spawn(async move {
+                // Until the answer is on its way, which is at once.
+                tokio::time::sleep(Duration::from_secs(2)).await;
+                drop(self);
+            });
+        }
     }
 }
 

@@ -90,6 +90,19 @@ fn a_body_that_is_too_large_is_refused_and_not_kept() {
 }
 
 #[test]
+fn a_body_that_nobody_reads_and_that_has_no_end_does_not_hold_its_connection() {
+    let site = Site::start();
+    for body in ["transfer-encoding: chunked\r\n\r\n64\r\n{", "content-length: 100\r\n\r\n{"] {
+        let mut connection = site.connect();
+        connection.send(format!("POST /nowhere HTTP/1.1\r\nhost: a\r\n{body}").as_bytes());
+        let answers = connection.until_closed();
+        assert_eq!(answers.len(), 1, "{body:?}: {answers:?}");
+        assert_problem(&answers[0], 404);
+    }
+    site.check();
+}
+
+#[test]
 fn slow_clients_are_given_up_and_keep_nobody_waiting() {
     const CLIENTS: usize = 200;
 

@@ -4,7 +4,10 @@
 
 mod connections;
 mod framing;
+#[path = "../installed/mod.rs"]
+mod installed;
 mod limits;
+mod origin;
 mod paths;
 mod pipelining;
 mod site;

@@ -18,8 +18,13 @@ fn pipelined_requests_are_answered_in_order_and_know_nothing_of_each_other() {
         write!(sent, "GET /auth/me HTTP/1.1\r\nhost: a\r\nauthorization: Bearer a.b.c\r\n{}\r\n", id("wrong")).unwrap();
         let log_in = post("/auth/login", r#"{"email":"nobody"}"#);
         write!(sent, "{}", log_in.replace("host: a\r\n", &format!("host: a\r\n{}", id("body")))).unwrap();
-        write!(sent, "GET /persons/{round} HTTP/1.1\r\nhost: a\r\nx-access-token: {}\r\n{}\r\n", site.token, id("none"))
-            .unwrap();
+        write!(
+            sent,
+            "GET /persons/{round} HTTP/1.1\r\nhost: a\r\nx-access-token: {}\r\n{}\r\n",
+            site.token,
+            id("none")
+        )
+        .unwrap();
     }
     let mut connection = site.connect();
     // All of it is more than the server reads ahead, so it is sent while answers come back.
@@ -46,7 +51,8 @@ fn a_client_that_asks_and_does_not_listen_is_not_answered_into_memory() {
     let site = Site::start();
     let before = site.megabytes();
     // Some 40 MB of answers, if they were all made.
-    let request = format!("GET /persons/openapi.json HTTP/1.1\r\nhost: a\r\nauthorization: Bearer {}\r\n\r\n", site.token);
+    let request =
+        format!("GET /persons/openapi.json HTTP/1.1\r\nhost: a\r\nauthorization: Bearer {}\r\n\r\n", site.token);
     let deaf: Vec<_> = (0..20)
         .map(|_| {
             let mut connection = site.connect();

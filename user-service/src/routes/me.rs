@@ -118,6 +118,7 @@ pub(crate) async fn change_password(
     let new = validator.required("new_password", body.0.new_password, Password::parse);
     let (current, new) = validator.finish_with(current.zip(new))?;
     let origin = origin.by(&caller);
+    let address = origin.address.as_deref().and_then(|address| address.parse().ok());
 
     let mut new_hash = None;
     for _ in 0..MAX_TRIES {
@@ -125,8 +126,12 @@ pub(crate) async fn change_password(
         let found = state.database.read(move |db| users::find_credentials(db, &wanted)).await?;
         let found = Whose::Own.admit(found, |credentials| &credentials.user)?;
         if_match.require(Some(found.user.version))?;
+        let attempt = state.limits.begin_known(id.as_str(), address).map_err(KitError::from)?;
         let verified = state.verify_password(id.as_str(), current.clone(), Some(found.password_hash.clone())).await?;
-        if !verified.is_match() {
+        if verified.is_match() {
+            attempt.succeeded();
+        } else {
+            attempt.failed(None);
             let refused = audit::password_changed(&found.user, &origin, state.clock.now());
             state.note(refused.refused(INVALID_CREDENTIALS.name)).await;
             return Err(Error::InvalidCredentials);

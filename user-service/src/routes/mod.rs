@@ -15,6 +15,7 @@ use service_kit::{
     audit::{AuditRecord, Origin},
     db::Database,
     http::{ETag, IfMatch, not_modified},
+    limits::Limits,
 };
 use tokio::sync::{Mutex, Notify};
 use utoipa::ToSchema;
@@ -42,6 +43,7 @@ pub(crate) struct State {
     pub(crate) database: Database,
     pub(crate) clock: Clock,
     pub(crate) hashing: HashingPool,
+    pub(crate) limits: Limits,
     pub(crate) default_roles: Roles,
     /// One import at a time writes; the others wait here and keep no connection meanwhile.
     pub(crate) importing: Mutex<()>,

@@ -8,7 +8,7 @@ use service_kit::{
     http::Page,
     import::Report,
     openapi::{Answer, Description, Document, Operation, not_modified},
-    problem::codes::NOT_FOUND,
+    problem::codes::{NOT_FOUND, RATE_LIMITED},
 };
 use shared_claims::actix::AnyUser;
 use utoipa::{
@@ -110,7 +110,7 @@ fn own() -> [Operation; 4] {
                 "new_password": "seven green herons fishing",
             }))
             .asks_others()
-            .fails(&[INVALID_CREDENTIALS, ACCOUNT_DISABLED, NOT_FOUND])
+            .fails(&[INVALID_CREDENTIALS, ACCOUNT_DISABLED, NOT_FOUND, RATE_LIMITED])
             .answer(Answer::new(204, "The password is another one.")),
     ]
 }

@@ -9,6 +9,25 @@ use crate::helpers::{Answer, PASSWORD, spawn, spawn_with, stored_hash};
 const NEW_PASSWORD: &str = "eleven green herons fishing";
 
 on_both_databases! {
+    async fn whoever_holds_a_token_and_guesses_the_password_has_to_wait_ever_longer(db: TestDatabase) {
+        let app = spawn(&db).await;
+        let id = app.import("ada@example.com").await;
+        let token = app.user_token(&id, "");
+        let new = "eleven green herons fishing";
+        for _ in 0..5 {
+            app.change_password(&token, "nine wrong herons sleeping", new).await.refused(401, "invalid_credentials");
+        }
+        let refused = app.change_password(&token, PASSWORD, new).await;
+        assert_eq!(refused.headers["retry-after"], "1");
+        refused.refused(429, "rate_limited");
+        app.advance_seconds(1);
+        app.change_password(&token, "nine wrong herons sleeping", new).await.refused(401, "invalid_credentials");
+        let refused = app.change_password(&token, PASSWORD, new).await;
+        assert_eq!(refused.headers["retry-after"], "2");
+        app.advance_seconds(2);
+        app.change_password(&token, PASSWORD, new).await.expect(StatusCode::NO_CONTENT);
+    }
+
     async fn users_read_and_change_themselves(db: TestDatabase) {
         let app = spawn(&db).await;
         let id = app.import("ada@example.com").await;
@@ -120,7 +139,8 @@ on_both_databases! {
 
     async fn of_eight_changes_from_the_same_password_one_wins(db: TestDatabase) {
         // One thread more than there are changes: all verify the old password before the first is written.
-        let app = spawn_with(&db, &[("passwords.permits", "9"), ("database.pool_size", "9")]).await;
+        let many = [("passwords.permits", "9"), ("database.pool_size", "9"), ("limits.failures_before_delay", "100")];
+        let app = spawn_with(&db, &many).await;
         let id = app.import("ada@example.com").await;
         let token = app.user_token(&id, "");
         let news: Vec<String> = (0..8).map(|number| format!("{NEW_PASSWORD} {number}")).collect();
