@@ -14,7 +14,6 @@ COPY Cargo.toml Cargo.lock ./
 COPY auth-service/Cargo.toml auth-service/
 COPY bcrypt-lanes/Cargo.toml bcrypt-lanes/
 COPY fuzz/Cargo.toml fuzz/
-COPY fuzz/Cargo.toml fuzz/
 COPY resource-service/Cargo.toml resource-service/
 COPY service-kit/Cargo.toml service-kit/
 COPY shared-claims/Cargo.toml shared-claims/
