@@ -18,6 +18,7 @@ use test_support::TestCluster;
 use tokio::time::{Instant, sleep};
 
 use crate::{
+    changes::Change,
     client::{Answer, Client, Credentials, Outcome, PASSWORD, Person, Tokens},
     site::{BREATH, PATIENCE, Site, Stack, alone, number_from_environment},
 };
@@ -40,19 +41,6 @@ const LONGEST_ABSENCE: Duration = Duration::from_millis(800);
 const RETRY_AFTER: Duration = Duration::from_millis(50);
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-enum Change {
-    LogOut,
-    LogOutEverywhere,
-    EndedSession,
-    NewPassword,
-    NewRoles,
-    Disabled,
-    Deleted,
-    RevokedToken,
-    RevokedKey,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Target {
     AuthA,
     AuthB,
@@ -60,18 +48,6 @@ enum Target {
     Verifier,
     Postgres,
 }
-
-const CHANGES: [Change; 9] = [
-    Change::LogOut,
-    Change::LogOutEverywhere,
-    Change::EndedSession,
-    Change::NewPassword,
-    Change::NewRoles,
-    Change::Disabled,
-    Change::Deleted,
-    Change::RevokedToken,
-    Change::RevokedKey,
-];
 
 const TARGETS: [Target; 5] = [Target::AuthA, Target::AuthB, Target::User, Target::Verifier, Target::Postgres];
 
@@ -169,7 +145,7 @@ impl Doors {
     async fn plan(&self, change: Change, number: usize, site: &Site) -> Planned {
         let auth = &self.auth[number % 2];
         let person = Person::register(auth, &format!("victim-{number}")).await;
-        let kid = format!("spare-{}", number / CHANGES.len());
+        let kid = format!("spare-{}", number / Change::ALL.len());
         let other = if change == Change::RevokedKey {
             let claims = Claims { ver: Some(1_000_000), ..Site::claims(&person.id, "persons:read") };
             Tokens { access: site.sign_with(&kid, &claims), ..person.tokens.clone() }
@@ -400,7 +376,7 @@ async fn what_was_acknowledged_holds_everywhere_whatever_is_killed_meanwhile() {
     let Some(cluster) = TestCluster::start() else { return };
     let site = Site::in_cluster(&cluster, "HS256");
     let cluster = Arc::new(Mutex::new(cluster));
-    site.add_spare_keys(count.div_ceil(CHANGES.len()));
+    site.add_spare_keys(count.div_ceil(Change::ALL.len()));
     // The admin's token lasts the whole test.
     let mut stack = Stack::start(site, 2, &[("SIGNET__TOKENS__ACCESS_TTL_SECONDS", "7200")]).await;
     let auth = [stack.auth[0].client(), stack.auth[1].client()];
@@ -420,7 +396,7 @@ async fn what_was_acknowledged_holds_everywhere_whatever_is_killed_meanwhile() {
         Rc::new(Bystanders { people, finished: Cell::default(), asked: Cell::default(), refusals: RefCell::default() });
     let watching = spawn(bystanders.clone().watch(doors.clone()));
 
-    let (mut changes, mut targets) = (Deck::new(&CHANGES), Deck::new(&TARGETS));
+    let (mut changes, mut targets) = (Deck::new(&Change::ALL), Deck::new(&TARGETS));
     let mut outcomes: BTreeMap<Target, [usize; 3]> = BTreeMap::new();
     let mut number = 0;
     while number < count {

@@ -13,6 +13,7 @@ use shared_claims::Claims;
 use tokio::time::Instant;
 
 use crate::{
+    changes::Change,
     client::{Client, Credentials, PASSWORD, Person},
     site::{PATIENCE, Site, Stack, alone, number_from_environment},
 };
@@ -22,33 +23,6 @@ const READ: &str = "/persons?limit=1";
 
 /// Users to whom nothing happens.
 const BYSTANDERS: usize = 6;
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-enum Cause {
-    LogOut,
-    LogOutEverywhere,
-    EndedSession,
-    NewPassword,
-    NewRoles,
-    Disabled,
-    Deleted,
-    RevokedToken,
-    RevokedKey,
-}
-
-impl Cause {
-    const ALL: [Self; 9] = [
-        Self::LogOut,
-        Self::LogOutEverywhere,
-        Self::EndedSession,
-        Self::NewPassword,
-        Self::NewRoles,
-        Self::Disabled,
-        Self::Deleted,
-        Self::RevokedToken,
-        Self::RevokedKey,
-    ];
-}
 
 /// Who takes part.
 struct Cast {
@@ -75,26 +49,26 @@ impl Cast {
     }
 
     /// Has one token revoked, and says how long after the answer the verifier refused it.
-    async fn revoke_once(&self, cause: Cause, number: usize) -> Duration {
+    async fn revoke_once(&self, cause: Change, number: usize) -> Duration {
         let person = Person::register(&self.auth, &format!("victim-{number}")).await;
         let here = &person.tokens.access;
         // What else has to be refused then, and what must not be.
         let (mut also_refused, mut not_refused) = (None, None);
         let began = match cause {
-            Cause::LogOut => {
+            Change::LogOut => {
                 not_refused = Some(person.log_in(&self.auth).await.access);
                 self.taken(here).await;
                 self.auth.call(Method::POST, "/auth/logout", here, None).await.unwrap().expect(204);
                 Instant::now()
             }
-            Cause::LogOutEverywhere => {
+            Change::LogOutEverywhere => {
                 let there = person.log_in(&self.auth).await.access;
                 self.taken(here).await;
                 self.auth.call(Method::POST, "/auth/logout?all=true", &there, None).await.unwrap().expect(204);
                 also_refused = Some(there);
                 Instant::now()
             }
-            Cause::EndedSession => {
+            Change::EndedSession => {
                 let there = person.log_in(&self.auth).await;
                 let path = format!("/auth/sessions/{}", person.tokens.claim("sid").as_str().unwrap());
                 self.taken(here).await;
@@ -102,7 +76,7 @@ impl Cast {
                 not_refused = Some(there.access);
                 Instant::now()
             }
-            Cause::NewPassword => {
+            Change::NewPassword => {
                 let there = person.log_in(&self.auth).await.access;
                 let body = json!({ "current_password": PASSWORD, "new_password": "eleven copper bells by noon" });
                 self.taken(here).await;
@@ -110,30 +84,30 @@ impl Cast {
                 changed.await.unwrap().expect(204);
                 Instant::now()
             }
-            Cause::NewRoles => {
+            Change::NewRoles => {
                 self.taken(here).await;
                 self.change_as_admin(&person, &json!({ "roles": ["editor"] })).await;
                 Instant::now()
             }
-            Cause::Disabled => {
+            Change::Disabled => {
                 self.taken(here).await;
                 self.change_as_admin(&person, &json!({ "disabled": true })).await;
                 Instant::now()
             }
-            Cause::Deleted => {
+            Change::Deleted => {
                 let path = format!("/users/{}", person.id);
                 self.taken(here).await;
                 self.user.call(Method::DELETE, &path, &self.admin, None).await.unwrap().expect(204);
                 Instant::now()
             }
-            Cause::RevokedToken => {
+            Change::RevokedToken => {
                 not_refused = Some(person.log_in(&self.auth).await.access);
                 self.taken(here).await;
                 self.auth.with_token("/auth/revoke", here, &self.client).await.unwrap().expect(200);
                 Instant::now()
             }
-            Cause::RevokedKey => {
-                let kid = format!("spare-{}", number / Cause::ALL.len());
+            Change::RevokedKey => {
+                let kid = format!("spare-{}", number / Change::ALL.len());
                 let claims = Site::claims(&person.id, "persons:read");
                 let claims = Claims { ver: Some(1_000_000), ..claims };
                 let token = self.stack.site.sign_with(&kid, &claims);
@@ -188,7 +162,7 @@ async fn what_one_replica_revokes_another_process_refuses_within_a_second() {
     let tries = usize::try_from(number_from_environment("SIGNET_REVOCATIONS").unwrap_or(40)).unwrap();
     let _alone = alone().await;
     let Some(site) = Site::new("HS256") else { return };
-    site.add_spare_keys(tries.div_ceil(Cause::ALL.len()));
+    site.add_spare_keys(tries.div_ceil(Change::ALL.len()));
     let cast = Cast::enter(Stack::start(site, 2, &[]).await).await;
 
     let mut bystanders = Vec::new();
@@ -213,9 +187,9 @@ async fn what_one_replica_revokes_another_process_refuses_within_a_second() {
         })
     };
 
-    let mut by_cause: BTreeMap<Cause, Vec<Duration>> = BTreeMap::new();
+    let mut by_cause: BTreeMap<Change, Vec<Duration>> = BTreeMap::new();
     for number in 0..tries {
-        let cause = Cause::ALL[number % Cause::ALL.len()];
+        let cause = Change::ALL[number % Change::ALL.len()];
         by_cause.entry(cause).or_default().push(cast.revoke_once(cause, number).await);
     }
     finished.set(true);

@@ -9,6 +9,7 @@
     reason = "a test fails by panicking, and shows what it measured and what went before a failure"
 )]
 
+mod changes;
 mod client;
 mod commands;
 mod faults;
