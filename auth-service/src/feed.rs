@@ -77,6 +77,8 @@ pub(crate) struct Poll {
     pub(crate) epoch: Option<String>,
     /// How long it waits for something new.
     pub(crate) wait: Duration,
+    /// How long it waits, if the feed cannot be read at the moment, until it can.
+    pub(crate) recover: Duration,
 }
 
 /// An answer to a poll.
@@ -221,7 +223,11 @@ impl Feed {
 
     /// Answers a poll as soon as there is something to tell, or when its time is over.
     pub(crate) async fn poll(&self, poll: Poll) -> Result<Polled, Error> {
-        let deadline = Instant::now() + poll.wait;
+        let now = Instant::now();
+        let (deadline, give_up) = (now + poll.wait, now + poll.recover);
+        if !poll.recover.is_zero() && self.held.borrow().blind {
+            return self.recover(&poll, give_up).await;
+        }
         if self.is_ahead(&poll) || !lock(&self.own.fresh).is_empty() {
             self.catch_up(&poll).await?;
         }
@@ -244,6 +250,21 @@ impl Feed {
                 () = sleep_until(deadline) => {}
             }
         }
+    }
+
+    /// Answers a poll that came while nothing could be read: as soon as something can, for that is news by itself.
+    async fn recover(&self, poll: &Poll, give_up: Instant) -> Result<Polled, Error> {
+        let mut held = self.held.subscribe();
+        let seeing = held.wait_for(|held| !held.blind || held.stopping);
+        if !matches!(tokio::time::timeout_at(give_up, seeing).await, Ok(Ok(held)) if !held.blind) {
+            return Err(unreadable(anyhow!("it could not be read for {} s", BLIND_AFTER.as_secs())));
+        }
+        if self.is_ahead(poll) || !lock(&self.own.fresh).is_empty() {
+            self.catch_up(poll).await?;
+        }
+        let held = self.held.borrow();
+        let answer = held.answer(poll, &held.epoch, false, self.clock.now().as_seconds())?;
+        answer.ok_or_else(|| unreadable(anyhow!("there is no answer")))
     }
 
     /// Whether a verifier knows of something that this replica does not: an epoch or a number.

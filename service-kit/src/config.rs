@@ -128,6 +128,10 @@ impl Sources {
                 continue;
             };
             let key = key.to_lowercase().replace("__", ".");
+            // A place in a list, to the crate config: it makes as many as it takes to get there.
+            if key.contains('[') {
+                return Err(unknown(&key));
+            }
             builder = builder.set_override(&key, value.as_str()).map_err(|_| unknown(&key))?;
         }
         for (key, value) in &self.overrides {
@@ -490,6 +494,14 @@ mod tests {
         let error = load(&[("SIGNET__TOKEN__SECRET", "x")]).unwrap_err().to_string();
         assert!(error.contains("token "), "{error}");
         assert!(!error.contains('\n'));
+    }
+
+    #[test]
+    fn a_place_in_a_list_is_no_key() {
+        for name in ["SIGNET__SERVER__CORS_ORIGINS[0]", "SIGNET__A[-111111111111111111]", "SIGNET__A[999999999999]"] {
+            let error = load(&[(name, "x")]).unwrap_err().to_string();
+            assert!(error.contains("is not a key"), "{error}");
+        }
     }
 
     #[test]

@@ -166,6 +166,9 @@ pub(crate) async fn demand(
 
 #[cfg(test)]
 mod tests {
+    use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
+    use proptest::prelude::*;
+
     use super::*;
 
     fn read(value: &str) -> Option<(String, String)> {
@@ -184,6 +187,19 @@ mod tests {
         assert_eq!(encoded("a+b:c%3Ad:e"), halves("a b", "c:d:e"));
         assert_eq!(encoded(":"), halves("", ""));
         assert_eq!(encoded("100%:%zz"), halves("100%", "%zz"));
+    }
+
+    proptest! {
+        #[test]
+        fn an_id_and_a_secret_of_any_characters_come_back(id in ".{0,20}", secret in ".{0,20}") {
+            let joined = [&id, &secret].map(|half| utf8_percent_encode(half, NON_ALPHANUMERIC).to_string()).join(":");
+            prop_assert_eq!(read(&format!("Basic {}", STANDARD.encode(joined))), Some((id, secret)));
+        }
+
+        #[test]
+        fn any_header_is_read_without_a_panic(value in ".{0,60}|(?i:basic) [A-Za-z0-9+/=]{0,40}") {
+            let _ = Authorization::read(&value);
+        }
     }
 
     #[test]

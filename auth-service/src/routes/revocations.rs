@@ -41,6 +41,8 @@ pub(crate) struct PollQuery {
     epoch: Option<String>,
     #[serde(default)]
     wait: u64,
+    #[serde(default)]
+    recover: u64,
     verifier: Option<String>,
     #[serde(default)]
     kids: String,
@@ -55,11 +57,13 @@ pub(crate) async fn poll(
     _caller: Authorized<Internal>,
     query: Query<PollQuery>,
 ) -> Result<HttpResponse, Error> {
-    let PollQuery { after, epoch, wait, verifier, kids } = query.0;
+    let PollQuery { after, epoch, wait, recover, verifier, kids } = query.0;
     let mut validator = Validator::new();
-    if wait > MAX_WAIT_SECONDS {
-        let message = format!("This must be {MAX_WAIT_SECONDS} seconds at most.");
-        validator.reject("wait", Invalid::new("out_of_range", message));
+    for (field, seconds) in [("wait", wait), ("recover", recover)] {
+        if seconds > MAX_WAIT_SECONDS {
+            let message = format!("This must be {MAX_WAIT_SECONDS} seconds at most.");
+            validator.reject(field, Invalid::new("out_of_range", message));
+        }
     }
     let verifier = validator.optional("verifier", verifier, name);
     let kids = if kids.is_empty() { Some(kids) } else { validator.check("kids", bounded(kids, MAX_KIDS_CHARACTERS)) };
@@ -67,7 +71,10 @@ pub(crate) async fn poll(
     if let Some(verifier) = verifier {
         state.feed.saw(&verifier, &kids);
     }
-    let answer = state.feed.poll(Poll { after, epoch, wait: Duration::from_secs(wait) }).await?;
+    let answer = state
+        .feed
+        .poll(Poll { after, epoch, wait: Duration::from_secs(wait), recover: Duration::from_secs(recover) })
+        .await?;
     let mut response = no_store(StatusCode::OK);
     if answer.last {
         response.force_close();

@@ -491,6 +491,33 @@ on_both_databases! {
         app.stop().await;
     }
 
+    async fn a_poll_may_wait_until_the_database_can_be_read_again(db: TestDatabase) {
+        let app = TestApp::start(db);
+        let epoch = feed(&app, "").await.epoch;
+        app.database.execute("ALTER TABLE feed_state RENAME TO away");
+        ask(&app, &format!("after=7&epoch={epoch}")).await.is(503, "dependency_unavailable");
+        while ask(&app, "").await.status.as_u16() == 200 {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+        let began = Instant::now();
+        ask(&app, "wait=60&recover=1").await.is(503, "dependency_unavailable");
+        assert!(began.elapsed() >= Duration::from_secs(1), "{:?}", began.elapsed());
+        let held = async {
+            let answer = ask(&app, "wait=60&recover=60").await;
+            (answer, Instant::now())
+        };
+        let mended = async {
+            tokio::time::sleep(Duration::from_millis(300)).await;
+            app.database.execute("ALTER TABLE away RENAME TO feed_state");
+            Instant::now()
+        };
+        let ((answer, answered), mended) = tokio::join!(held, mended);
+        assert_eq!(answer.status.as_u16(), 200, "{}", answer.body);
+        assert_eq!(answer.body["entries"], json!([]), "it is told that all is well, though there is no news");
+        assert!(answered - mended < Duration::from_secs(2), "{:?}", answered - mended);
+        app.stop().await;
+    }
+
     async fn held_polls_are_let_go_when_the_service_stops(db: TestDatabase) {
         let app = TestApp::start_with(db, &[("SIGNET__SERVER__SHUTDOWN_TIMEOUT_SECONDS", "30")]);
         let held = app.get("/internal/revocations?wait=60&verifier=held/1").bearer_auth(app.service_token());

@@ -9,7 +9,7 @@ use tokio_postgres::{AsyncMessage, Client};
 use super::pipeline::{PipelineTarget, RawConnection};
 
 const FIRST_PAUSE: Duration = Duration::from_millis(100);
-const LONGEST_PAUSE: Duration = Duration::from_secs(5);
+const LONGEST_PAUSE: Duration = Duration::from_secs(1);
 
 /// Hears the notifications of one PostgreSQL channel, on a connection of its own. On SQLite it never hears anything.
 ///

@@ -2,14 +2,18 @@
 
 use std::fmt;
 use std::future::{Ready, ready};
+use std::io;
+use std::pin::pin;
 use std::rc::Rc;
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use actix_web::body::MessageBody;
 use actix_web::dev::{Payload, Service, ServiceRequest, ServiceResponse, Transform};
 use actix_web::error::PayloadError;
 use actix_web::http::Method;
 use actix_web::http::header::{CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, HeaderValue};
+use actix_web::rt::time::timeout;
 use actix_web::web::{Bytes, BytesMut};
 use actix_web::{Error, HttpMessage};
 use futures_util::StreamExt as _;
@@ -23,11 +27,15 @@ use crate::bearer::{FormBearer, PARAMETER};
 /// The longest form that is looked into, in bytes.
 const MAX_FORM_BYTES: usize = 64 * 1024;
 
+/// How long a form may take.
+const FORM_TIMEOUT: Duration = Duration::from_secs(30);
+
 /// The middleware behind [`Sources::form`](super::Sources::form): takes `access_token` out of a form for
 /// [`Authorized`](super::Authorized) to find, and hands the rest of the form on as it came.
 ///
 /// It does nothing unless the [`BearerConfig`] of the App turns the source on, and leaves alone what is not a plain
-/// `application/x-www-form-urlencoded` body of at most 64 KiB, or comes with GET, HEAD, OPTIONS or TRACE.
+/// `application/x-www-form-urlencoded` body of at most 64 KiB, or comes with GET, HEAD, OPTIONS or TRACE. A form that has
+/// not come within 30 seconds is refused.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct FormToken;
 
@@ -104,14 +112,19 @@ fn is_form(request: &ServiceRequest) -> bool {
 async fn take_token(request: &mut ServiceRequest) -> Result<(), PayloadError> {
     let mut payload = request.take_payload();
     let mut body = BytesMut::new();
-    while let Some(chunk) = payload.next().await {
-        body.extend_from_slice(&chunk?);
-        if body.len() > MAX_FORM_BYTES {
-            // Too long after all: on it goes, what was read and then the rest.
-            let read = stream::iter([Ok(body.freeze())]);
-            request.set_payload(Payload::from(read.chain(payload).boxed_local()));
-            return Ok(());
+    let whole = {
+        let mut reading = pin!(read_form(&mut payload, &mut body));
+        // Nearly always it is there already, and no timer is needed.
+        match reading.as_mut().now_or_never() {
+            Some(whole) => whole?,
+            None => timeout(FORM_TIMEOUT, reading).await.map_err(|_| io::Error::from(io::ErrorKind::TimedOut))??,
         }
+    };
+    if !whole {
+        // Too long after all: on it goes, what was read and then the rest.
+        let read = stream::iter([Ok(body.freeze())]);
+        request.set_payload(Payload::from(read.chain(payload).boxed_local()));
+        return Ok(());
     }
     let (bearer, rest) = split_form(body.freeze());
     if let Some(bearer) = bearer {
@@ -122,6 +135,17 @@ async fn take_token(request: &mut ServiceRequest) -> Result<(), PayloadError> {
     }
     request.set_payload(Payload::from(rest));
     Ok(())
+}
+
+/// Reads a form to its end, or until it is too long to be looked into: whether it was the end.
+async fn read_form(payload: &mut Payload, body: &mut BytesMut) -> Result<bool, PayloadError> {
+    while let Some(chunk) = payload.next().await {
+        body.extend_from_slice(&chunk?);
+        if body.len() > MAX_FORM_BYTES {
+            return Ok(false);
+        }
+    }
+    Ok(true)
 }
 
 /// The token and the other fields, which keep their very bytes.

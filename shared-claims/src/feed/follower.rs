@@ -23,6 +23,9 @@ use crate::verifier::{DEFAULT_STALE_AFTER_SECONDS, MIN_STALE_AFTER_SECONDS};
 /// How long a poll is held if nothing is revoked.
 const WAIT_SECONDS: u64 = 25;
 
+/// How long auth-service may hold a poll while it cannot read its database itself: it answers as soon as it can.
+const RECOVER_SECONDS: u64 = 10;
+
 /// How much later than asked for an answer may begin.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(5);
 
@@ -40,6 +43,9 @@ const SPACING: Duration = Duration::from_millis(20);
 const LEAST_PAUSE: Duration = Duration::from_millis(50);
 const FIRST_BOUND: Duration = Duration::from_millis(100);
 const LAST_BOUND: Duration = Duration::from_secs(2);
+
+/// An auth-service that says after so long that it cannot read its database has held the poll.
+const HELD: Duration = Duration::from_secs(1);
 
 /// A failure that passes by itself within so many tries is not worth a line in the log.
 const QUIET_FAILURES: u32 = 3;
@@ -183,7 +189,10 @@ impl Follower {
                 }
                 Err(failure) => {
                     self.list.disconnected();
-                    progress.failed(&failure, &self.tokens)
+                    let pause = progress.failed(&failure, &self.tokens);
+                    // It has waited with us, and is to be there when we come again.
+                    let held = matches!(failure, Failure::Status(503)) && began.elapsed() >= HELD;
+                    if held { LEAST_PAUSE } else { pause }
                 }
             };
             sleep_until((began + SPACING).max(Instant::now() + pause)).await;
@@ -198,13 +207,15 @@ impl Follower {
         let mut request = self.client.get(self.url.clone()).bearer_auth(&token).query(&[
             ("after", progress.after.to_string().as_str()),
             ("wait", wait_seconds.to_string().as_str()),
+            ("recover", RECOVER_SECONDS.to_string().as_str()),
             ("verifier", &self.id),
             ("kids", &kids),
         ]);
         if let Some(epoch) = &progress.epoch {
             request = request.query(&[("epoch", epoch)]);
         }
-        let answer = timeout(Duration::from_secs(wait_seconds) + ANSWER_TIMEOUT, request.send());
+        let longest = Duration::from_secs(wait_seconds.max(RECOVER_SECONDS)) + ANSWER_TIMEOUT;
+        let answer = timeout(longest, request.send());
         let response = answer.await.map_err(|_| Failure::Slow)?.map_err(|cause| {
             let unreachable = cause.is_connect() || cause.is_timeout();
             let cause = http::describe(cause);

@@ -392,3 +392,27 @@ fn sources_are_known_by_name_and_nothing_else_is() {
     assert_eq!(names(&["form", "query"]).unwrap(), Sources { x_access_token: false, query: true, form: true });
     assert!(names(&["Query"]).unwrap_err().to_string().contains("\"Query\""));
 }
+
+#[actix_web::test]
+async fn a_form_that_does_not_come_is_not_waited_for() {
+    use actix_web::dev::{Payload, Service as _};
+    use futures_util::{StreamExt as _, stream};
+
+    let sources = Sources { form: true, ..Sources::default() };
+    let service = init_service(
+        App::new()
+            .app_data(web::Data::new(verifier()))
+            .app_data(BearerConfig::default().sources(sources))
+            .wrap(FormToken)
+            .route("/", web::post().to(echo)),
+    )
+    .await;
+    let request = TestRequest::post().insert_header((CONTENT_TYPE, "application/x-www-form-urlencoded"));
+    let mut request = request.to_request();
+    let first = stream::iter([Ok(Bytes::from_static(b"a=b&access_to"))]);
+    *request.payload() = Payload::from(first.chain(stream::pending()).boxed_local());
+    // Time passes as soon as there is nothing to do but to wait for it.
+    tokio::time::pause();
+    let error = service.call(request).await.map(drop).unwrap_err();
+    assert_eq!(error.error_response().status(), StatusCode::BAD_REQUEST);
+}
