@@ -2,7 +2,8 @@
 //!
 //! A fixed number of threads takes jobs from one bounded queue and works on several of one cost side by side, which takes
 //! little longer than one. Accounts take turns: the first job of each comes before the second of any, and whoever fills
-//! the queue makes room for the others. A full queue refuses at once, and a job that waited beyond its deadline, or
+//! the queue makes room for the others. A full queue refuses at once, and it is full when what waits is as much as can be
+//! begun before the deadline, going by how long it took lately. A job that waited beyond its deadline all the same, or
 //! whose caller has gone, costs no hash: what cannot be done in time is not begun. The threads run at the lowest priority,
 //! so that whatever else the process does comes first.
 
@@ -128,6 +129,10 @@ impl Prepared {
 struct Queue {
     waiting: VecDeque<Waiting>,
     capacity: usize,
+    /// How many can be begun before the deadline, as far as that is known.
+    promised: usize,
+    /// How long as many jobs as are done side by side took lately.
+    full_batch: Option<Duration>,
     closed: bool,
     refused: Refused,
 }
@@ -243,7 +248,7 @@ impl Collector for Figures {
             for (reason, count) in counts {
                 refused.get_or_create(&vec![("reason", reason.to_owned())]).inc_by(count);
             }
-            (queue.waiting.len(), queue.capacity)
+            (queue.waiting.len(), queue.room())
         };
         gauge(&mut encoder, "hashing_queue_length", "Passwords that wait for a thread", None, number(length))?;
         gauge(&mut encoder, "hashing_queue_capacity", "Passwords that may wait", None, number(capacity))?;
@@ -261,17 +266,39 @@ impl Collector for Figures {
 
 impl Queue {
     fn new(capacity: usize) -> Self {
-        Self { waiting: VecDeque::new(), capacity, closed: false, refused: Refused::default() }
+        Self {
+            waiting: VecDeque::new(),
+            capacity,
+            promised: usize::MAX,
+            full_batch: None,
+            closed: false,
+            refused: Refused::default(),
+        }
+    }
+
+    /// How many may wait.
+    fn room(&self) -> usize {
+        self.capacity.min(self.promised)
+    }
+
+    /// As many jobs as are done side by side took so long on one of the threads.
+    fn took(&mut self, full_batch: Duration, threads: usize, deadline: Duration) {
+        let usual = self.full_batch.map_or(full_batch, |before| (before * 3 + full_batch) / 4);
+        self.full_batch = Some(usual);
+        let batches = deadline.as_micros() / usual.as_micros().max(1);
+        // One batch for each thread is let in always, or nothing could be learnt from the next.
+        let batches = usize::try_from(batches).unwrap_or(usize::MAX).max(1);
+        self.promised = batches.saturating_mul(LANES).saturating_mul(threads);
     }
 
     /// Takes a job in, unless the queue is full. Jobs that nobody waits for any more make room, and so does the last one
     /// of the account that has most, if it has more than this one.
     fn push(&mut self, mut waiting: Waiting) -> bool {
-        if self.waiting.len() >= self.capacity {
+        if self.waiting.len() >= self.room() {
             self.waiting.retain(|waiting| !waiting.job.is_abandoned());
         }
         waiting.rank = self.waiting.iter().filter(|other| other.account == waiting.account).count();
-        if self.waiting.len() >= self.capacity {
+        if self.waiting.len() >= self.room() {
             self.refused.queue_full += 1;
             match self.waiting.pop_back_if(|last| last.rank > waiting.rank) {
                 Some(last) => last.job.refuse(),
@@ -326,8 +353,12 @@ impl Shared {
             // thread.
             let done = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| self.run(jobs)));
             self.busy.fetch_sub(1, Ordering::Relaxed);
+            let took = began.elapsed();
             for _ in 0..count {
-                self.took.observe(began.elapsed().as_secs_f64());
+                self.took.observe(took.as_secs_f64());
+            }
+            if count == LANES {
+                self.queue().took(took, self.threads, self.deadline);
             }
             if done.is_err() {
                 log::error!("a hashing job panicked");
@@ -546,6 +577,22 @@ mod tests {
         // Those that were pushed aside know it.
         let refused = answers.iter_mut().filter_map(|answer| answer.try_recv().ok()).count();
         assert_eq!(refused, 3);
+    }
+
+    #[test]
+    fn no_more_wait_than_can_be_begun_before_the_deadline() {
+        let (second, deadline) = (Duration::from_secs(1), Duration::from_millis(2500));
+        let mut queue = Queue::new(64);
+        assert_eq!(queue.room(), 64, "nothing is known yet");
+        queue.took(second, 2, deadline);
+        assert_eq!(queue.room(), 2 * LANES * 2);
+        queue.took(9 * second, 2, deadline);
+        assert_eq!(queue.room(), LANES * 2, "one batch for each thread may always wait");
+        for _ in 0..20 {
+            queue.took(Duration::from_millis(10), 2, deadline);
+        }
+        assert_eq!(queue.room(), 64);
+        queue.took(Duration::ZERO, 2, deadline);
     }
 
     #[tokio::test]
