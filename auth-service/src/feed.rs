@@ -353,7 +353,14 @@ impl Feed {
                 Known { epoch: held.epoch.clone(), seq: held.seq, last: held.entries.last().cloned() }
             };
             let former = known.epoch.clone();
-            match self.store.news(known, self.clock.now().as_seconds()).await? {
+            let now = self.clock.now().as_seconds();
+            let has_failed = {
+                let looked = self.looked.borrow();
+                looked.failed.is_some_and(|failed| failed >= looked.succeeded)
+            };
+            let news =
+                if has_failed { self.store.news_by_any(known, now).await } else { self.store.news(known, now).await };
+            match news? {
                 News::None => {}
                 News::Entries { seq, entries } => {
                     self.own.list.apply(&entries);

@@ -1,6 +1,6 @@
 //! The entries of the feed: written with what they revoke, read by their numbers.
 
-use std::sync::Arc;
+use std::{pin::pin, sync::Arc};
 
 use diesel::{connection::SimpleConnection as _, prelude::*, result::Error as DieselError};
 use service_kit::{
@@ -347,6 +347,24 @@ impl FeedStore {
     /// What is new since `known`.
     pub async fn news(&self, known: Known, now: u64) -> Result<News, Error> {
         self.reader.read(move |db| Ok(news(db, &known, now)?)).await
+    }
+
+    /// The same when the feed's own connection has failed: by that or by any other, whichever is there first. A pool
+    /// makes one connection anew at a time, and a try that was begun while the database was away may take long to end.
+    pub async fn news_by_any(&self, known: Known, now: u64) -> Result<News, Error> {
+        let own = self.news(known.clone(), now);
+        let other = self.database.read(move |db| Ok(news(db, &known, now)?));
+        let (mut own, mut other) = (pin!(own), pin!(other));
+        tokio::select! {
+            news = &mut own => match news {
+                Ok(news) => Ok(news),
+                Err(_) => other.await,
+            },
+            news = &mut other => match news {
+                Ok(news) => Ok(news),
+                Err(_) => own.await,
+            },
+        }
     }
 
     /// Begins another epoch, unless somebody else has done so.
