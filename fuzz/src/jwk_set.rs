@@ -49,7 +49,7 @@ pub(crate) fn enter(data: &[u8]) {
         let algorithm = algorithm(&given[0]);
         let mut validation = jsonwebtoken::Validation::new(algorithm);
         validation.set_audience(&claims().aud);
-        let taken = jsonwebtoken::decode::<Value>(&token, &decoding_key(&published[0]), &validation);
-        assert_eq!(taken.expect("jsonwebtoken takes it").claims["sub"], json!(claims().sub));
+        let theirs = jsonwebtoken::decode::<Value>(&token, &decoding_key(&published[0]), &validation);
+        assert_eq!(theirs.expect("jsonwebtoken takes it").claims["sub"], json!(claims().sub));
     }
 }

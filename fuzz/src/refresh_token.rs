@@ -25,14 +25,14 @@ pub(crate) fn enter(data: &[u8]) {
     for ring in [&*RING, &*FORMER_RING] {
         let text = ring.encode(token);
         assert_eq!(RING.decode(&text), Some(token));
-        let mut changed = text.clone().into_bytes();
+        let mut other = text.clone().into_bytes();
         for change in changes.chunks_exact(2) {
-            let place = usize::from(change[0]) % changed.len();
-            changed[place] = change[1] & 0x7f;
+            let place = usize::from(change[0]) % other.len();
+            other[place] = change[1] & 0x7f;
         }
-        let changed = String::from_utf8(changed).expect("ASCII stays ASCII");
-        assert_eq!(RING.decode(&changed).is_some(), changed == text);
-        assert_encoded(&changed);
+        let other = String::from_utf8(other).expect("ASCII stays ASCII");
+        assert_eq!(RING.decode(&other).is_some(), other == text);
+        assert_encoded(&other);
     }
 }
 

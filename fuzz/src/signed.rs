@@ -115,6 +115,7 @@ impl Key {
 }
 
 /// Whether we may refuse what the other implementation takes.
+#[allow(clippy::cast_precision_loss, reason = "a time has fewer bits than a float")]
 fn is_stricter(error: Error, theirs: &Value, now: u64) -> bool {
     match error.kind() {
         ErrorKind::Malformed
@@ -131,6 +132,7 @@ fn is_stricter(error: Error, theirs: &Value, now: u64) -> bool {
     }
 }
 
+#[allow(clippy::cast_precision_loss, reason = "what we take is an integer that a float holds")]
 fn assert_same(ours: &Claims, mut theirs: Value) {
     let ours = serde_json::to_value(ours).unwrap();
     if theirs["aud"].is_string() {

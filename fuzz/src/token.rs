@@ -6,17 +6,13 @@ use crate::signed::{HEADER, KEYS, SECRET, SPACED_HEADER, forge};
 
 /// A text that may be a token; or `=`, then a header, a line break and a payload to be signed.
 pub(crate) fn enter(data: &[u8]) {
-    match data.split_first() {
-        Some((b'=', parts)) => {
-            let mut parts = parts.splitn(2, |byte| *byte == b'\n');
-            let (header, payload) = (parts.next().unwrap_or_default(), parts.next().unwrap_or_default());
-            let _ = KEYS[0].agree(&forge(header, payload));
-        }
-        _ => {
-            let Ok(text) = str::from_utf8(data) else { return };
-            for key in KEYS.iter() {
-                let _ = key.agree(text);
-            }
+    if let Some((b'=', parts)) = data.split_first() {
+        let mut parts = parts.splitn(2, |byte| *byte == b'\n');
+        let (header, payload) = (parts.next().unwrap_or_default(), parts.next().unwrap_or_default());
+        let _ = KEYS[0].agree(&forge(header, payload));
+    } else if let Ok(text) = str::from_utf8(data) {
+        for key in KEYS.iter() {
+            let _ = key.agree(text);
         }
     }
 }
