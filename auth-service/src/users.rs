@@ -12,6 +12,9 @@ use crate::{
     routes::openapi::users as shown,
 };
 
+/// The most characters of a password that is held against a stored one.
+const MAX_PASSWORD_CHARACTERS: usize = 1024;
+
 /// A registration, as the client wrote it: user-service judges it.
 #[derive(Debug, Default, Deserialize, Serialize, ToSchema)]
 #[serde(deny_unknown_fields)]
@@ -46,6 +49,17 @@ pub(crate) struct Credentials {
 }
 
 impl Credentials {
+    /// Whether user-service will hold a password against something at all. What it refuses as it stands is no guess.
+    pub(crate) fn is_attempt(&self) -> bool {
+        let readable = |text: &str| !text.contains('\0');
+        self.email.is_some() != self.username.is_some()
+            && [&self.email, &self.username].into_iter().flatten().all(|name| readable(name))
+            && self
+                .password
+                .as_deref()
+                .is_some_and(|password| readable(password) && password.chars().count() <= MAX_PASSWORD_CHARACTERS)
+    }
+
     /// What the account is called by, in the same letters however it was typed.
     pub(crate) fn account(&self) -> String {
         let name = self.email.as_deref().or(self.username.as_deref()).unwrap_or_default();

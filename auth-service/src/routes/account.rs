@@ -87,6 +87,9 @@ async fn judge(
     credentials: &Credentials,
     log_in: &LogIn<'_>,
 ) -> Result<(TokenResponse, KnownUser), Error> {
+    if !credentials.is_attempt() {
+        return try_log_in(state, credentials, log_in).await;
+    }
     let attempt = admit(state, &credentials.account(), log_in.origin.address.as_deref()).await?;
     let outcome = try_log_in(state, credentials, log_in).await;
     match &outcome {

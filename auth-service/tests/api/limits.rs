@@ -70,6 +70,29 @@ on_both_databases! {
         app.stop().await;
     }
 
+    async fn what_is_refused_as_it_stands_is_no_guess_and_does_not_have_to_wait(db: TestDatabase) {
+        let extra = [("SIGNET__LIMITS__FAILURES_PER_ADDRESS", "1"), ("SIGNET__LIMITS__FAILURES_BEFORE_DELAY", "1")];
+        let app = TestApp::start_with(db, &extra);
+        app.register("ada").await;
+        let attempt = async |body: &Value| send(app.post("/auth/login").json(body)).await;
+        let wrong = json!({ "username": "ada", "password": "a wrong one" });
+        attempt(&wrong).await.is(401, "invalid_credentials");
+        attempt(&wrong).await.is(429, "rate_limited");
+        for body in [
+            json!({}),
+            json!({ "username": "ada" }),
+            json!({ "password": "a wrong one" }),
+            json!({ "username": "ada", "email": "ada@example.com", "password": "a wrong one" }),
+            json!({ "username": "a\0da", "password": "a wrong one" }),
+            json!({ "username": "ada", "password": "x".repeat(1025) }),
+        ] {
+            // The stand-in for user-service tells them from no other refusal; what counts is that it was asked.
+            let refused = attempt(&body).await;
+            assert_ne!(refused.status.as_u16(), 429, "{body}");
+        }
+        app.stop().await;
+    }
+
     async fn an_address_that_tries_many_accounts_has_to_wait_with_its_whole_network(db: TestDatabase) {
         let app = TestApp::start_with(db, &[PROXY, ("SIGNET__LIMITS__FAILURES_PER_ADDRESS", "10")]);
         app.register("ada").await;
