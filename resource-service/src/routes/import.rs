@@ -10,7 +10,11 @@ use service_kit::{
 use shared_claims::actix::Authorized;
 
 use super::{PersonsWrite, State};
-use crate::{domain::NewPerson, error::Error, storage::Spool};
+use crate::{
+    domain::NewPerson,
+    error::Error,
+    storage::{Import, Spool},
+};
 
 /// The parameters of an import.
 #[derive(Debug, Deserialize)]
@@ -38,43 +42,46 @@ pub(crate) async fn import(
 }
 
 /// Where the good lines go.
-struct Sink<'a> {
-    state: &'a State,
-    now: Timestamp,
-    counts: Counts,
-    atomic: bool,
-    /// What an atomic import has read so far, once it has read anything.
-    spool: Option<Spool>,
+enum Sink<'a> {
+    /// Into the table, as they come.
+    Table(Import),
+    /// Into a file, until all of them are known to be good.
+    Spool { state: &'a State, now: Timestamp, spool: Option<Spool> },
 }
 
 impl<'a> Sink<'a> {
     fn new(state: &'a State, atomic: bool) -> Self {
-        Self { state, now: state.clock.now(), counts: Counts::default(), atomic, spool: None }
+        let now = state.clock.now();
+        if atomic { Self::Spool { state, now, spool: None } } else { Self::Table(state.persons.import(now)) }
     }
 
     async fn take(&mut self, batch: Vec<NewPerson>, rejected: &Rejected) -> Result<(), Error> {
-        if !self.atomic {
-            self.counts.add(self.state.persons.merge(batch, self.now).await?);
-        } else if rejected.is_empty() {
-            let spool = self.spool.take();
-            let directory = self.state.spool_directory.clone();
-            let spooled = spawn_blocking(move || {
-                let mut spool = spool.map_or_else(|| Spool::create(directory.as_deref()), Ok)?;
-                spool.append(&batch)?;
-                Ok::<_, std::io::Error>(spool)
-            });
-            self.spool = Some(spooled.await.map_err(Error::internal)?.map_err(Error::internal)?);
+        match self {
+            Self::Table(import) => import.take(batch).await,
+            // Nothing will be written.
+            Self::Spool { .. } if !rejected.is_empty() => Ok(()),
+            Self::Spool { state, spool, .. } => {
+                let begun = spool.take();
+                let directory = state.spool_directory.clone();
+                let spooled = spawn_blocking(move || {
+                    let mut spool = begun.map_or_else(|| Spool::create(directory.as_deref()), Ok)?;
+                    spool.append(&batch)?;
+                    Ok::<_, std::io::Error>(spool)
+                });
+                *spool = Some(spooled.await.map_err(Error::internal)?.map_err(Error::internal)?);
+                Ok(())
+            }
         }
-        Ok(())
     }
 
-    async fn finish(mut self, rejected: &Rejected) -> Result<Counts, Error> {
-        if self.atomic && !rejected.is_empty() {
-            return Err(service_kit::Error::Validation(rejected.as_field_errors()).into());
+    async fn finish(self, rejected: &Rejected) -> Result<Counts, Error> {
+        match self {
+            Self::Table(import) => import.finish().await,
+            Self::Spool { .. } if !rejected.is_empty() => {
+                Err(service_kit::Error::Validation(rejected.as_field_errors()).into())
+            }
+            Self::Spool { spool: None, .. } => Ok(Counts::default()),
+            Self::Spool { state, now, spool: Some(spool) } => state.persons.merge_spool(spool, now).await,
         }
-        if let Some(spool) = self.spool.take() {
-            self.counts.add(self.state.persons.merge_spool(spool, self.now).await?);
-        }
-        Ok(self.counts)
     }
 }

@@ -7,6 +7,7 @@ mod schema;
 mod spool;
 
 pub(crate) use self::{
+    import::Import,
     persons::{Persons, Put},
     spool::Spool,
 };

@@ -12,6 +12,7 @@ use crate::domain::{Age, Details, Email, Name, NewPerson, PersonId};
 #[derive(Debug)]
 pub(crate) struct Spool {
     writer: BufWriter<File>,
+    rows: u64,
 }
 
 /// How many persons are read back at a time.
@@ -27,7 +28,12 @@ impl Spool {
             Some(directory) => tempfile::tempfile_in(directory)?,
             None => tempfile::tempfile()?,
         };
-        Ok(Self { writer: BufWriter::with_capacity(256 * 1024, file) })
+        Ok(Self { writer: BufWriter::with_capacity(256 * 1024, file), rows: 0 })
+    }
+
+    /// How many persons there are in it.
+    pub(crate) fn rows(&self) -> u64 {
+        self.rows
     }
 
     /// Adds persons at the end.
@@ -39,6 +45,7 @@ impl Spool {
             let age = details.age.and_then(|age| u16::try_from(age.years()).ok());
             self.writer.write_all(&age.unwrap_or(NONE).to_le_bytes())?;
         }
+        self.rows += persons.len() as u64;
         Ok(())
     }
 

@@ -191,6 +191,58 @@ on_both_databases! {
         assert_eq!(page["items"][0]["id"], "p049999");
     }
 
+    async fn a_large_import_leaves_the_schema_as_it_was(database: TestDatabase) {
+        let app = TestApp::start(&database);
+        let before = database.schema();
+        assert!(before.iter().any(|line| line.contains("persons_by_name")), "{before:?}");
+        assert_eq!(app.import("text/csv", csv_file(30_000)).await, report(30_000, 0, 0));
+        assert_eq!(database.schema(), before);
+        let atomic = app.post("/persons/import?atomic=true").header("content-type", "text/csv").body(csv_file(40_000));
+        assert_eq!(body(atomic.send().await.unwrap(), StatusCode::OK).await, report(10_000, 0, 30_000));
+        assert_eq!(database.schema(), before);
+    }
+
+    async fn lines_of_all_kinds_in_any_order_are_counted_as_what_they_are(database: TestDatabase) {
+        let app = TestApp::start(&database);
+        let file = |from: usize, version: &dyn Fn(usize) -> usize| {
+            let mut file = b"id,name\n".to_vec();
+            for number in (from..6_000).step_by(2) {
+                file.extend(format!("p{number},{}\n", version(number)).bytes());
+            }
+            file
+        };
+        // The even ones are there, and a third of them is to change; of the odd ones each comes twice.
+        assert_eq!(app.import("text/csv", file(0, &|_| 0)).await, report(3_000, 0, 0));
+        let mut lines: Vec<String> = Vec::new();
+        for number in 0..6_000_usize {
+            lines.push(format!("p{number},{}", usize::from(number % 2 == 0 && number % 3 == 0)));
+            if number % 2 == 1 {
+                lines.push(format!("p{number},{}", usize::from(number % 4 == 1)));
+            }
+        }
+        let mixed = format!("id,name\n{}\n", lines.join("\n"));
+        assert_eq!(app.import("text/csv", mixed).await, report(3_000, 1_000 + 1_500, 2_000 + 1_500));
+        for (id, name) in [("p0", "1"), ("p2", "0"), ("p1", "1"), ("p3", "0"), ("p6", "1")] {
+            let person = body(app.get(&format!("/persons/{id}")).send().await.unwrap(), StatusCode::OK).await;
+            assert_eq!(person["name"], name, "{id}");
+        }
+    }
+
+    async fn who_writes_while_a_large_import_is_merged_is_served(database: TestDatabase) {
+        let app = TestApp::start(&database);
+        let file = csv_file(60_000);
+        let import = app.import("text/csv", streamed(&file, 65_536));
+        let writes = async {
+            for number in 0..40 {
+                let put = app.put(&format!("/persons/w{number}")).json(&json!({"name": "Ann"}));
+                assert_eq!(put.send().await.unwrap().status(), StatusCode::CREATED);
+            }
+        };
+        let (imported, ()) = tokio::join!(import, writes);
+        assert_eq!(imported, report(60_000, 0, 0));
+        assert_eq!(app.everybody().await.len(), 60_040);
+    }
+
     async fn a_body_that_breaks_off_leaves_its_last_line_out(database: TestDatabase) {
         let app = TestApp::start(&database);
         let head = format!(

@@ -59,13 +59,15 @@ pub(super) fn limit_statements(connection: &mut PgConnection, limit: Duration) -
 }
 
 /// Opens the SQLite file, and makes it if there is none. Every acknowledged write survives a power cut
-/// (`synchronous = FULL`), and readers never wait for the writer (WAL).
+/// (`synchronous = FULL`), and readers never wait for the writer (WAL). After a large transaction its log is cut down
+/// again.
 pub(super) fn establish_sqlite(url: &DatabaseUrl) -> Result<SqliteConnection, StorageError> {
     let mut connection = SqliteConnection::establish(url.as_str()).map_err(StorageError::unreachable)?;
     connection
         .batch_execute(
             "PRAGMA busy_timeout = 5000; PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; \
-             PRAGMA foreign_keys = ON; PRAGMA trusted_schema = OFF; PRAGMA mmap_size = 268435456;",
+             PRAGMA foreign_keys = ON; PRAGMA trusted_schema = OFF; PRAGMA mmap_size = 268435456; \
+             PRAGMA journal_size_limit = 16777216;",
         )
         .map_err(StorageError::unreachable)?;
     Ok(connection)
