@@ -119,7 +119,8 @@ impl App {
             &config.services.user_url,
             Duration::from_millis(config.services.timeout_ms),
             auth_service::signed(NAME, &config.tokens.issuer, "user-service", &keys, &clock)?,
-        )?;
+        )?
+        .with_circuit(config.services.circuit_failures);
         let database = open_database(&config.database, MIGRATIONS)?;
         let longest_ttl_seconds = config.longest_ttl_seconds();
         let (feed, revocations) =
@@ -127,7 +128,8 @@ impl App {
         let metrics = Metrics::new(NAME, env!("CARGO_PKG_VERSION"))
             .with_revocations(revoked.clone())
             .with_keys(keys.clone())
-            .with_database(database.clone());
+            .with_database(database.clone())
+            .with_collector(peer.figures());
         let state = State {
             outcomes: metrics.register(Outcomes::new),
             sessions: SessionStore::new(database.clone(), revocations.clone()),

@@ -114,6 +114,8 @@ pub struct ServicesConfig {
     pub user_url: String,
     /// How long it has for an answer.
     pub timeout_ms: u64,
+    /// Calls in a row without an answer after which it is left alone; 0 for any number.
+    pub circuit_failures: u32,
 }
 
 impl Config {

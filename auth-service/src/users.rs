@@ -3,7 +3,7 @@
 use reqwest::Method;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
-use service_kit::{Error, peer::Peer};
+use service_kit::{Error, Secret, config::exposed, peer::Peer};
 use utoipa::ToSchema;
 
 use crate::{
@@ -23,8 +23,9 @@ pub(crate) struct Registration {
     #[schema(value_type = shown::Email, required)]
     email: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(serialize_with = "exposed")]
     #[schema(value_type = shown::NewPassword, required)]
-    password: Option<String>,
+    password: Option<Secret>,
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<shown::Username>)]
     username: Option<String>,
@@ -44,8 +45,9 @@ pub(crate) struct Credentials {
     #[schema(value_type = Option<shown::PresentedName>)]
     pub(crate) username: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(serialize_with = "exposed")]
     #[schema(value_type = shown::PresentedPassword, required)]
-    pub(crate) password: Option<String>,
+    pub(crate) password: Option<Secret>,
 }
 
 impl Credentials {
@@ -56,7 +58,8 @@ impl Credentials {
             && [&self.email, &self.username].into_iter().flatten().all(|name| readable(name))
             && self
                 .password
-                .as_deref()
+                .as_ref()
+                .map(Secret::expose)
                 .is_some_and(|password| readable(password) && password.chars().count() <= MAX_PASSWORD_CHARACTERS)
     }
 

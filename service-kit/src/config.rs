@@ -254,6 +254,11 @@ impl Serialize for Secret {
     }
 }
 
+/// Writes a secret as it is: for a call to whom it is meant for. Everything else shows it redacted.
+pub fn exposed<S: Serializer>(secret: &Option<Secret>, serializer: S) -> Result<S::Ok, S::Error> {
+    secret.as_ref().map(Secret::expose).serialize(serializer)
+}
+
 /// Reads a list from an array, or from a string with commas as the environment has it.
 pub fn list<'de, T, D>(deserializer: D) -> Result<Vec<T>, D::Error>
 where
@@ -306,6 +311,8 @@ pub struct ServerConfig {
     pub keep_alive_seconds: u64,
     /// Seconds that requests in flight have to finish in when the service is asked to stop.
     pub shutdown_timeout_seconds: u64,
+    /// Seconds for which browsers that came by TLS shall use nothing else (RFC 6797, 6.1.1); 0 for not telling them.
+    pub hsts_max_age_seconds: u64,
 }
 
 fn networks<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<IpNet>, D::Error> {
@@ -444,6 +451,7 @@ mod tests {
             body_timeout_seconds = 30
             keep_alive_seconds = 75
             shutdown_timeout_seconds = 30
+            hsts_max_age_seconds = 60
             [database]
             url = "sqlite:test.db"
             pool_size = 4

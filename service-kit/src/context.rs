@@ -1,8 +1,13 @@
-//! What one request carries through the service and on to the next one: its id and its W3C trace context.
+//! What one request carries through the service and on to the next one: its id, its W3C trace context, and the time by
+//! which its answer is of use.
 //!
 //! The middleware in [`crate::http`] sets it; log lines, problem responses and calls to other services read it.
 
-use std::{cell::Cell, fmt};
+use std::{
+    cell::Cell,
+    fmt,
+    time::{Duration, Instant},
+};
 
 use rand::Rng as _;
 
@@ -122,6 +127,8 @@ pub struct RequestContext {
     pub request_id: RequestId,
     /// The trace that the request belongs to, this service's span as its parent.
     pub trace: TraceContext,
+    /// When nobody waits for the answer any more, where that is known.
+    pub deadline: Option<Instant>,
 }
 
 impl RequestContext {
@@ -136,7 +143,13 @@ impl RequestContext {
         let request_id = request_id.and_then(RequestId::parse).unwrap_or_else(|| RequestId::from_random(id));
         let (trace_id, flags) =
             traceparent.and_then(TraceContext::parse).map_or((id, 0), |trace| (trace.trace_id, trace.flags));
-        Self { request_id, trace: TraceContext { trace_id, parent_id: span, flags } }
+        Self { request_id, trace: TraceContext { trace_id, parent_id: span, flags }, deadline: None }
+    }
+
+    /// The same, to be answered by then or earlier: a deadline is never put off.
+    #[must_use]
+    pub fn by(self, deadline: Instant) -> Self {
+        Self { deadline: Some(self.deadline.map_or(deadline, |earlier| earlier.min(deadline))), ..self }
     }
 
     /// The context of the request that is being answered, if one is.
@@ -147,6 +160,20 @@ impl RequestContext {
     /// Runs a future as part of this request.
     pub fn scope<F: Future>(self, future: F) -> impl Future<Output = F::Output> {
         TASK.scope(self, future)
+    }
+}
+
+/// How long the answer to the present request is still of use; nothing where that is not known.
+pub fn time_left() -> Option<Duration> {
+    let deadline = RequestContext::current()?.deadline?;
+    Some(deadline.saturating_duration_since(Instant::now()))
+}
+
+/// Runs a future as part of the present request, whose answer is of use for so long and no longer.
+pub async fn within<F: Future>(limit: Duration, future: F) -> F::Output {
+    match RequestContext::current() {
+        Some(context) => context.by(Instant::now() + limit).scope(future).await,
+        None => future.await,
     }
 }
 
@@ -182,6 +209,19 @@ mod tests {
         for bad in ["", "a b", "a\nb", &"x".repeat(65), "é"] {
             assert_eq!(RequestContext::new(Some(bad), None).request_id.as_str().len(), 32);
         }
+    }
+
+    #[tokio::test]
+    async fn a_deadline_can_be_drawn_nearer_and_never_put_off() {
+        assert_eq!(time_left(), None);
+        let context = RequestContext::new(None, None);
+        assert_eq!(context.scope(async { time_left() }).await, None);
+        let left = context.scope(within(Duration::from_secs(9), async {
+            within(Duration::from_mins(1), async { time_left() }).await
+        }));
+        assert!(left.await.unwrap() <= Duration::from_secs(9));
+        let over = context.by(Instant::now()).scope(within(Duration::from_secs(9), async { time_left() }));
+        assert_eq!(over.await, Some(Duration::ZERO));
     }
 
     #[test]

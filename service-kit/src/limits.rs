@@ -116,15 +116,24 @@ impl<K: Clone + Eq + Hash> Allowance<K> {
         Some(Self { buckets, interval, closed: HashMap::new() })
     }
 
-    fn wait(&self, key: &K, now: Timestamp) -> Option<Duration> {
-        self.closed.get(key).and_then(|until| between(now, *until))
+    fn wait(&mut self, key: &K, now: Timestamp) -> Option<Duration> {
+        let latest = self.closed_until(now);
+        let until = self.closed.get_mut(key)?;
+        // If the clock has been set back, nobody waits for it.
+        *until = latest.min(*until);
+        between(now, *until)
+    }
+
+    /// Until when it is closed after a failure.
+    fn closed_until(&self, now: Timestamp) -> Timestamp {
+        let micros = i64::try_from(self.interval.as_micros()).unwrap_or(i64::MAX);
+        Timestamp::from_micros(now.as_micros().saturating_add(micros))
     }
 
     fn failed(&mut self, key: K, now: Timestamp) {
         let left = self.buckets.check_key(&key).map(|state| state.remaining_burst_capacity()).unwrap_or_default();
         if left == 0 {
-            let micros = i64::try_from(self.interval.as_micros()).unwrap_or(i64::MAX);
-            self.closed.insert(key, Timestamp::from_micros(now.as_micros().saturating_add(micros)));
+            self.closed.insert(key, self.closed_until(now));
         }
     }
 
@@ -223,13 +232,15 @@ impl Limits {
     fn begin_as(&self, account: &str, address: Option<IpAddr>, known: bool) -> Result<Attempt, Refusal> {
         let (account, network, now) = (self.hasher.hash_one(account), Network::of(address), self.clock.now());
         let mut state = self.state();
-        if let Some(wait) = state.by_address.as_ref().and_then(|allowance| allowance.wait(&network, now)) {
+        if let Some(wait) = state.by_address.as_mut().and_then(|allowance| allowance.wait(&network, now)) {
             return Err(Refusal::Wait(wait));
         }
-        if !known && let Some(wait) = state.by_account.as_ref().and_then(|allowance| allowance.wait(&account, now)) {
+        if !known && let Some(wait) = state.by_account.as_mut().and_then(|allowance| allowance.wait(&account, now)) {
             return Err(Refusal::WaitUnlessKnown(wait, state.meant.get(&account).cloned()));
         }
         if let Some(strikes) = state.strikes.get_mut(&(account, network)) {
+            // If the clock has been set back, what was to come counts from now on, and nobody waits for it.
+            strikes.last = strikes.last.map(|last| last.min(now));
             if let Some(wait) = strikes.last.and_then(|last| between(now, self.open_again(strikes.failures, last))) {
                 return Err(Refusal::Wait(wait));
             }
@@ -389,6 +400,27 @@ mod tests {
             assert_eq!(stand.fail("ada", "192.0.2.1"), Ok(()));
             stand.limits.state().strikes.retain(|(_, network), _| *network == Network::of("192.0.2.1".parse().ok()));
         }
+    }
+
+    #[test]
+    fn a_clock_that_is_set_back_makes_nobody_wait_for_longer() {
+        let stand = Stand::new(10, 10);
+        for _ in 0..6 {
+            stand.fail("ada", "192.0.2.1").unwrap();
+            stand.advance(1);
+        }
+        stand.advance(-3_600);
+        assert_eq!(stand.fail("ada", "192.0.2.1"), Err(2));
+        stand.advance(2);
+        assert_eq!(stand.fail("ada", "192.0.2.1"), Ok(()));
+        // One failure of an address is forgiven in two seconds, one of an account in twenty.
+        for account in ["bob", "cleo", "dora", "eli"] {
+            let _ = stand.fail(account, "192.0.2.1");
+        }
+        stand.advance(-3_600);
+        assert!(stand.fail("fay", "192.0.2.1").is_err_and(|wait| wait <= 2));
+        stand.advance(2);
+        assert_eq!(stand.fail("fay", "192.0.2.1"), Ok(()));
     }
 
     #[test]

@@ -17,7 +17,7 @@ use actix_web::{
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use crate::context::RequestContext;
+use crate::{context::RequestContext, db::StorageError};
 
 /// A stable error code with its status and title.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -385,7 +385,10 @@ impl ApiError for Error {
     fn detail(&self) -> String {
         match self {
             Self::Token(rejection) => rejection.detail().to_owned(),
-            Self::DependencyUnavailable { dependency, .. } => {
+            Self::DependencyUnavailable { dependency, cause } => {
+                if matches!(cause.downcast_ref(), Some(StorageError::Full(_))) {
+                    return format!("The {dependency} has no room for this at the moment.");
+                }
                 format!("The {dependency} cannot be reached at the moment.")
             }
             other => other.to_string(),

@@ -149,7 +149,7 @@ impl Service {
         let address = listener.local_addr()?;
         let proxies = web::Data::new(TrustedProxies(config.trusted_proxies.clone()));
         let body_timeout = BodyTimeout(Duration::from_secs(config.body_timeout_seconds));
-        let origins = config.cors_origins.clone();
+        let (origins, scope) = (config.cors_origins.clone(), RequestScope::new(metrics, config));
         let server = HttpServer::new(move || {
             App::new()
                 .app_data(proxies.clone())
@@ -157,7 +157,7 @@ impl Service {
                 .configure(routes.clone())
                 .default_service(web::to(not_found))
                 .wrap(Condition::new(!origins.is_empty(), cors(&origins)))
-                .wrap(RequestScope::new(metrics.clone()))
+                .wrap(scope.clone())
         })
         .workers(config.worker_count())
         .shutdown_timeout(config.shutdown_timeout_seconds)

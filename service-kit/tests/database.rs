@@ -7,7 +7,7 @@ use diesel::{QueryableByName, RunQueryDsl as _, connection::SimpleConnection as 
 use diesel_migrations::{EmbeddedMigrations, embed_migrations};
 use service_kit::{
     Error,
-    db::{Database, DatabaseUrl, Db, Migrations, SchemaState},
+    db::{Database, DatabaseUrl, Db, MaybeUnavailable as _, Migrations, SchemaState},
 };
 use test_support::{Backend, TestDatabase, on_both_databases};
 use tokio::sync::Barrier;
@@ -48,6 +48,44 @@ on_both_databases! {
         assert_eq!(database.migrate().unwrap(), 1);
         assert_eq!(database.migrate().unwrap(), 0);
         assert_eq!(database.check().await.unwrap(), SchemaState::Current);
+    }
+
+    async fn a_database_without_room_is_unavailable_for_changes_and_its_connections_are_kept(db: TestDatabase) {
+        let database = open(&db);
+        database.migrate().unwrap();
+        let refused = database
+            .write(|db| {
+                let result = match db {
+                    // The most pages that the file may have, of which the table's are the last.
+                    Db::Sqlite(connection) => connection.batch_execute(
+                        "PRAGMA max_page_count = 1; CREATE TABLE more (text TEXT); \
+                         INSERT INTO more VALUES (hex(zeroblob(100000)))",
+                    ),
+                    // What PostgreSQL says when it cannot make a file longer.
+                    Db::Postgres(connection) => connection.batch_execute(
+                        "DO $$ BEGIN RAISE EXCEPTION USING ERRCODE = 'disk_full', \
+                         MESSAGE = 'could not extend file: No space left on device'; END $$",
+                    ),
+                };
+                Ok::<_, Error>(result?)
+            })
+            .await
+            .unwrap_err();
+        assert!(matches!(refused, Error::DependencyUnavailable { .. }), "{refused:?}");
+        assert!(!refused.is_unavailable(), "the connection is none the worse");
+        assert_eq!(count(&database).await, 0);
+    }
+
+    async fn a_single_statement_that_cannot_be_committed_has_failed_though_it_returned_a_row(db: TestDatabase) {
+        let database = open(&db);
+        // What refers to nothing is refused at the commit, like what finds no room.
+        db.execute(
+            "CREATE TABLE parents (id BIGINT PRIMARY KEY); \
+             CREATE TABLE children (parent BIGINT REFERENCES parents (id) DEFERRABLE INITIALLY DEFERRED)",
+        );
+        let insert = |db: &mut Db| number(db, "INSERT INTO children VALUES (1) RETURNING parent AS number");
+        let done = database.write_statement(insert).await;
+        assert!(done.is_err(), "{done:?}");
     }
 
     async fn a_write_that_fails_leaves_nothing(db: TestDatabase) {
@@ -102,16 +140,23 @@ on_both_databases! {
         }
         assert_eq!(count(&database).await, 32);
     }
-}
 
-#[actix_web::test]
-async fn replicas_that_start_at_once_migrate_once() {
-    let Some(db) = TestDatabase::create(Backend::Postgres) else { return };
-    let databases: Vec<Database> = (0..4).map(|_| open(&db)).collect();
-    let threads: Vec<_> =
-        databases.into_iter().map(|database| std::thread::spawn(move || database.migrate().unwrap())).collect();
-    let applied: usize = threads.into_iter().map(|thread| thread.join().unwrap()).sum();
-    assert_eq!(applied, 1);
+    async fn replicas_that_start_at_once_migrate_once(db: TestDatabase) {
+        let databases: Vec<Database> = (0..8).map(|_| open(&db)).collect();
+        let together = Arc::new(std::sync::Barrier::new(databases.len()));
+        let threads: Vec<_> = databases
+            .into_iter()
+            .map(|database| {
+                let together = together.clone();
+                std::thread::spawn(move || {
+                    together.wait();
+                    database.migrate().unwrap()
+                })
+            })
+            .collect();
+        let applied: usize = threads.into_iter().map(|thread| thread.join().unwrap()).sum();
+        assert_eq!(applied, 1);
+    }
 }
 
 #[actix_web::test]

@@ -46,6 +46,7 @@ impl Server {
             body_timeout_seconds: 30,
             keep_alive_seconds: 75,
             shutdown_timeout_seconds: 5,
+            hsts_max_age_seconds: 60,
         };
         change(&mut config);
         let metrics = Metrics::new("test", "1");
@@ -142,6 +143,75 @@ async fn head_answers_like_get_and_other_methods_are_refused_with_allow() {
     assert_eq!(refused.headers()["allow"], "GET, HEAD, DELETE");
     problem(refused, StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed").await;
     server.stop().await;
+}
+
+#[actix_web::test]
+async fn every_answer_has_the_headers_that_keep_it_to_its_caller_and_names_no_program() {
+    async fn panic() -> HttpResponse {
+        panic!("on purpose")
+    }
+    async fn fail() -> Result<HttpResponse, actix_web::Error> {
+        Err(ErrorInternalServerError("on purpose"))
+    }
+    async fn public() -> HttpResponse {
+        HttpResponse::Ok().insert_header(("cache-control", "public, max-age=60")).body("for all")
+    }
+    let server = Server::start(|config| {
+        for (path, handler) in [("/fine", web::to(fine)), ("/public", web::to(public)), ("/fail", web::to(fail))] {
+            config.route(path, handler);
+        }
+        config.service(Endpoint::new("/panic").get(panic));
+    });
+    for (method, path, status, caching) in [
+        (Method::GET, "/fine", 200, "private, no-cache"),
+        (Method::HEAD, "/fine", 200, "private, no-cache"),
+        (Method::GET, "/public", 200, "public, max-age=60"),
+        (Method::GET, "/nowhere", 404, "no-store"),
+        (Method::PUT, "/panic", 405, "no-store"),
+        (Method::GET, "/panic", 500, "no-store"),
+        (Method::GET, "/fail", 500, "no-store"),
+    ] {
+        let answer = server.send(method, path).await;
+        assert_eq!(answer.status().as_u16(), status, "{path}");
+        let all =
+            |name: &str| answer.headers().get_all(name).iter().map(|value| value.to_str().unwrap()).collect::<Vec<_>>();
+        assert_eq!(all("x-content-type-options"), ["nosniff"], "{path}");
+        assert_eq!(all("cache-control"), [caching], "{path}");
+        for name in ["server", "x-powered-by", "via", "strict-transport-security"] {
+            assert_eq!(all(name), [""; 0], "{path} {name}");
+        }
+    }
+    server.stop().await;
+}
+
+#[actix_web::test]
+async fn who_came_by_tls_is_told_to_stay_with_it_and_nobody_else_is() {
+    async fn panic() -> HttpResponse {
+        panic!("on purpose")
+    }
+    let hsts = async |change: fn(&mut ServerConfig), path: &str, header: (&str, &str)| {
+        let server = Server::start_with(change, |config| {
+            config.service(Endpoint::new("/fine").get(fine)).service(Endpoint::new("/panic").get(panic));
+        });
+        let request = server.client.get(format!("{}{path}", server.url)).header(header.0, header.1);
+        let answer = request.send().await.unwrap();
+        server.stop().await;
+        answer.headers().get("strict-transport-security").map(|value| value.to_str().unwrap().to_owned())
+    };
+    let behind: fn(&mut ServerConfig) = |config| config.trusted_proxies = vec!["127.0.0.1/32".parse().unwrap()];
+    let silent: fn(&mut ServerConfig) = |config| {
+        config.trusted_proxies = vec!["127.0.0.1/32".parse().unwrap()];
+        config.hsts_max_age_seconds = 0;
+    };
+    let (https, http) = (("x-forwarded-proto", "https"), ("x-forwarded-proto", "http"));
+    for path in ["/fine", "/panic", "/nowhere"] {
+        assert_eq!(hsts(behind, path, https).await.as_deref(), Some("max-age=60"), "{path}");
+        assert_eq!(hsts(behind, path, http).await, None);
+        assert_eq!(hsts(behind, path, ("accept", "*/*")).await, None);
+        assert_eq!(hsts(|_| (), path, https).await, None, "anybody can write that header");
+        assert_eq!(hsts(silent, path, https).await, None);
+    }
+    assert!(hsts(behind, "/fine", ("forwarded", "for=198.51.100.1;proto=https")).await.is_some());
 }
 
 #[actix_web::test]

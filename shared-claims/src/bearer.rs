@@ -134,7 +134,8 @@ fn only_value<'r>(
     if values.next().is_some() {
         return Err(Rejection::request(realm, repeated));
     }
-    let is_visible = value.iter().all(|byte| matches!(byte, b'\t' | b' '..=b'~'));
+    // All bytes are looked at, many at a time.
+    let is_visible = value.iter().fold(true, |visible, byte| visible & matches!(byte, b'\t' | b' '..=b'~'));
     let text = str::from_utf8(value).ok().filter(|_| is_visible);
     text.map(Some).ok_or_else(|| Rejection::invalid(realm, NOT_ASCII))
 }

@@ -10,7 +10,7 @@ use crate::claims::Claims;
 use crate::error::{Error, ErrorKind};
 #[cfg(feature = "feed")]
 use crate::feed::{RevocationCheck, RevocationList, WhenStale};
-use crate::jws::{self, Compact, Header};
+use crate::jws::{self, Compact, Header, PayloadBuffer};
 use crate::key::{Key, KeyRing};
 use crate::ring::LiveKeyRing;
 
@@ -86,7 +86,8 @@ impl Verifier {
             Some(key) => key,
             None => key_for(&ring, &Header::read(&jws::decode(jws.header)?)?)?,
         };
-        let claims = Claims::read(&jws.verified_payload(key)?)?;
+        let mut buffer: PayloadBuffer = [0; _];
+        let claims = Claims::read(&jws.verified_payload(key, &mut buffer)?)?;
         self.check(&claims, now)?;
         #[cfg(feature = "feed")]
         if let Some(revocations) = &self.inner.revocations {

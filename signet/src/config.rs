@@ -67,6 +67,8 @@ pub struct ServicesConfig {
     pub user_url: String,
     /// How long user-service has for an answer.
     pub timeout_ms: u64,
+    /// Calls in a row without an answer after which it is left alone; 0 for any number.
+    pub circuit_failures: u32,
 }
 
 impl Configuration for UpConfig {
@@ -160,6 +162,7 @@ impl UpConfig {
                 services: auth_service::config::ServicesConfig {
                     user_url: self.services.user_url.clone(),
                     timeout_ms: self.services.timeout_ms,
+                    circuit_failures: self.services.circuit_failures,
                 },
                 roles: self.roles.clone(),
                 log: self.log,

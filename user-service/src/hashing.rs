@@ -4,7 +4,7 @@
 //! little longer than one. Accounts take turns: the first job of each comes before the second of any, and whoever fills
 //! the queue makes room for the others. A full queue refuses at once, and it is full when what waits is as much as can be
 //! begun before the deadline, going by how long it took lately. A job that waited beyond its deadline all the same, or
-//! whose caller has gone, costs no hash: what cannot be done in time is not begun. The threads run at the lowest priority,
+//! for longer than its caller waits, or whose caller has gone, costs no hash: what cannot be done in time is not begun. The threads run at the lowest priority,
 //! so that whatever else the process does comes first.
 
 use std::{
@@ -23,6 +23,7 @@ use std::{
 use anyhow::anyhow;
 use bcrypt_lanes::LANES;
 use service_kit::{
+    context,
     metrics::{
         Labels, durations, gauge, number,
         prometheus_client::{
@@ -206,7 +207,13 @@ impl HashingPool {
 
     fn submit(&self, account: &str, job: Job) -> Result<(), Error> {
         let account = self.shared.accounts.hash_one(account);
-        let expires_at = Instant::now() + self.shared.deadline;
+        // Whoever asks may have less patience than that, and the hash takes some of it.
+        let patience = context::time_left().map_or(Duration::MAX, |left| left / 4 * 3);
+        if patience.is_zero() {
+            self.shared.queue().refused.deadline += 1;
+            return Err(overloaded());
+        }
+        let expires_at = Instant::now() + self.shared.deadline.min(patience);
         let cost = match &job {
             Job::Verify { stored: Some(stored), .. } => stored.cost(),
             Job::Verify { stored: None, .. } | Job::Hash { .. } => self.shared.scheme.cost(),
@@ -593,6 +600,36 @@ mod tests {
         }
         assert_eq!(queue.room(), 64);
         queue.took(Duration::ZERO, 2, deadline);
+    }
+
+    #[tokio::test]
+    async fn whoever_waits_no_longer_gets_no_hash_and_a_queue_knows_how_long_that_is() {
+        use service_kit::context::RequestContext;
+
+        let pool = HashingPool::start(Scheme::new(4, None), 0, 64, Duration::from_mins(1)).unwrap();
+        let password = || Password::presented(Secret::from("x".to_owned())).unwrap();
+        let now = Instant::now();
+        let request = RequestContext::new(None, None);
+        let refused = request.by(now).scope(pool.verify("ada", password(), None)).await.unwrap_err();
+        assert!(matches!(refused, Error::Kit(service_kit::Error::Overloaded { .. })));
+        let state = |queue: &Queue| (queue.waiting.len(), queue.refused.deadline);
+        assert_eq!(state(&pool.shared.queue()), (0, 1));
+
+        // Nobody hashes here, so each waits until it is taken by hand.
+        let expiry = async |deadline: Option<Duration>| {
+            let asking = pool.verify("ada", password(), None);
+            let context = deadline.map_or(request, |deadline| request.by(now + deadline));
+            let asking = context.scope(tokio::time::timeout(Duration::from_millis(1), asking));
+            assert!(asking.await.is_err());
+            pool.shared.queue().waiting.pop_back().unwrap().expires_at - now
+        };
+        assert!(expiry(None).await >= Duration::from_mins(1), "the pool's own deadline");
+        assert!(expiry(Some(Duration::from_mins(5))).await >= Duration::from_mins(1), "which nobody puts off");
+        let short = expiry(Some(Duration::from_secs(20))).await;
+        assert!(
+            short > Duration::from_secs(10) && short < Duration::from_secs(16),
+            "with time left to hash: {short:?}"
+        );
     }
 
     #[tokio::test]

@@ -4,7 +4,7 @@ use std::fmt;
 
 use aws_lc_rs::{constant_time, digest};
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
-use service_kit::{Timestamp, validate::Invalid};
+use service_kit::{Secret, Timestamp, validate::Invalid};
 
 use super::ScopeSet;
 
@@ -37,23 +37,23 @@ impl ClientId {
 }
 
 /// A client's secret, as it is shown once: `scs_` and 256 random bits in base64url.
-pub struct ClientSecret(String);
+pub struct ClientSecret(Secret);
 
 impl ClientSecret {
     /// From random bytes.
     pub fn from_bytes(bytes: [u8; 32]) -> Self {
-        Self(prefixed(SECRET_PREFIX, &bytes))
+        Self(Secret::from(prefixed(SECRET_PREFIX, &bytes)))
     }
 
     /// The text.
     pub fn expose(&self) -> &str {
-        &self.0
+        self.0.expose()
     }
 }
 
 /// What somebody says is a client's secret.
-impl From<String> for ClientSecret {
-    fn from(text: String) -> Self {
+impl From<Secret> for ClientSecret {
+    fn from(text: Secret) -> Self {
         Self(text)
     }
 }
@@ -208,13 +208,13 @@ mod tests {
     #[test]
     fn the_hash_is_sha_256_in_hexadecimal() {
         // FIPS 180-4's example.
-        let hash = SecretHash::of(&ClientSecret::from("abc".to_owned()));
+        let hash = SecretHash::of(&ClientSecret::from(Secret::from("abc".to_owned())));
         assert_eq!(hash.as_str(), "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad");
     }
 
     #[test]
     fn what_is_printed_of_a_secret_is_not_the_secret() {
-        let secret = ClientSecret::from("scs_hidden".to_owned());
+        let secret = ClientSecret::from(Secret::from("scs_hidden".to_owned()));
         assert!(!format!("{secret:?} {:?}", SecretHash::of(&secret)).contains("hidden"));
         assert!(!format!("{:?}", SecretHash::of(&secret)).contains(SecretHash::of(&secret).as_str()));
     }

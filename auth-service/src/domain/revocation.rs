@@ -5,8 +5,10 @@ use shared_claims::feed::{Entry, Revocation};
 use super::SessionId;
 
 /// By how much a token may outlive the time that we reckon with: 30 seconds that verifiers allow for, another 30 by
-/// which the clock of the replica that issued it may be ahead of ours, and one for the rounding.
-const MARGIN_SECONDS: u64 = 61;
+/// which the clock of the replica that issued it may be ahead of ours, one for the rounding, and two hours for clocks that
+/// are set: what was revoked by a clock that was an hour behind must not go by one that is an hour ahead for a while,
+/// because its tokens come to life again when that is set right.
+const MARGIN_SECONDS: u64 = 61 + 2 * 3_600;
 
 /// A leaked key signs tokens of any age, so its entry outlasts by far the change of the key in every verifier's ring.
 const KEY_SECONDS: u64 = 400 * 86_400;
@@ -67,10 +69,10 @@ mod tests {
     #[test]
     fn an_entry_lives_until_the_last_token_that_it_hits_is_refused_anyway() {
         let until = |revocation: NewRevocation| revocation.into_entry(1, 1000, 900).until;
-        assert_eq!(until(NewRevocation::Session(SessionId::from_bytes([0; 16]))), 1961);
-        assert_eq!(until(NewRevocation::User { sub: "ada".into(), min_ver: 2 }), 1961);
-        assert_eq!(until(NewRevocation::All { issued_before: 1000 }), 1961);
-        assert_eq!(until(NewRevocation::Token { jti: "1".into(), exp: 1200 }), 1261);
+        assert_eq!(until(NewRevocation::Session(SessionId::from_bytes([0; 16]))), 9161);
+        assert_eq!(until(NewRevocation::User { sub: "ada".into(), min_ver: 2 }), 9161);
+        assert_eq!(until(NewRevocation::All { issued_before: 1000 }), 9161);
+        assert_eq!(until(NewRevocation::Token { jti: "1".into(), exp: 1200 }), 8461);
         assert_eq!(until(NewRevocation::Key { kid: "1".into() }), 34_561_000);
         assert_eq!(until(NewRevocation::Token { jti: "1".into(), exp: u64::MAX }), u64::MAX);
     }

@@ -1,5 +1,7 @@
 //! Registration, log-in, and who the caller is.
 
+use std::time::Duration;
+
 use actix_web::{
     HttpResponse,
     http::{
@@ -12,6 +14,7 @@ use serde::Deserialize;
 use service_kit::{
     Error,
     audit::Origin,
+    context::within,
     http::{FormOrJson, Query},
     limits::{Attempt, Refusal},
 };
@@ -37,15 +40,22 @@ pub(crate) async fn register(
     origin: Origin,
     delivery: Delivery,
 ) -> Result<HttpResponse, Error> {
-    let user = state.users.register(&body.0).await?;
-    let log_in = LogIn { scope_limit: None, client: None, origin };
-    let session = match begin(&state, &user, &log_in, false).await? {
-        Some(tokens) => tokens,
-        // Somebody changed the new user within these milliseconds: what user-service said last counts.
-        None => begin(&state, &user, &log_in, true).await?.ok_or_else(changed_meanwhile)?,
-    };
-    Ok(delivery.respond(StatusCode::CREATED, with_user(session, user), &state.policy))
+    let registered = within(PATIENCE, async {
+        let user = state.users.register(&body.0).await?;
+        let log_in = LogIn { scope_limit: None, client: None, origin };
+        let tokens = match begin(&state, &user, &log_in, false).await? {
+            Some(tokens) => tokens,
+            // Somebody changed the new user within these milliseconds: what user-service said last counts.
+            None => begin(&state, &user, &log_in, true).await?.ok_or_else(changed_meanwhile)?,
+        };
+        Ok::<_, Error>(with_user(tokens, user))
+    });
+    Ok(delivery.respond(StatusCode::CREATED, registered.await?, &state.policy))
 }
+
+/// How long the answer to a log-in or a registration is of use. What is asked of others and of the database on its behalf
+/// has what is left of that.
+const PATIENCE: Duration = Duration::from_secs(10);
 
 /// `POST /auth/login`: makes a session for a user whose password is right.
 pub(crate) async fn login(
@@ -75,7 +85,7 @@ pub(super) async fn log_in(
     credentials: &Credentials,
     log_in: &LogIn<'_>,
 ) -> Result<(TokenResponse, KnownUser), Error> {
-    let outcome = judge(state, credentials, log_in).await;
+    let outcome = within(PATIENCE, judge(state, credentials, log_in)).await;
     state.outcomes.logged_in(outcome.as_ref());
     outcome
 }

@@ -9,6 +9,7 @@ use actix_web::{FromRequest, HttpRequest, dev::Payload, http::header};
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use percent_encoding::percent_decode_str;
 use serde::{Deserialize, Deserializer};
+use service_kit::Secret;
 use utoipa::ToSchema;
 
 use crate::{
@@ -53,7 +54,7 @@ impl Authorization {
             Self::Bearer
         } else if scheme.eq_ignore_ascii_case("Basic") {
             basic(rest.trim_matches(' '))
-                .map_or(Self::Unreadable, |(id, secret)| Self::Basic { id, secret: secret.into() })
+                .map_or(Self::Unreadable, |(id, secret)| Self::Basic { id, secret: Secret::from(secret).into() })
         } else {
             Self::None
         }
@@ -63,8 +64,8 @@ impl Authorization {
 /// Both halves are encoded like a form's before they are joined (RFC 6749, 2.3.1). Our ids and secrets have no character
 /// for which that makes a difference to those who forget it.
 fn basic(encoded: &str) -> Option<(String, String)> {
-    let joined = String::from_utf8(STANDARD.decode(encoded).ok()?).ok()?;
-    let (id, secret) = joined.split_once(':')?;
+    let joined = Secret::from(String::from_utf8(STANDARD.decode(encoded).ok()?).ok()?);
+    let (id, secret) = joined.expose().split_once(':')?;
     let decoded = |text: &str| {
         let spaced = text.replace('+', " ");
         percent_decode_str(&spaced).decode_utf8().ok().map(Into::into)
@@ -75,7 +76,7 @@ fn basic(encoded: &str) -> Option<(String, String)> {
 /// The parameters in a body that have to do with the client.
 pub(crate) struct ClientParameters {
     pub(crate) client_id: Option<String>,
-    pub(crate) client_secret: Option<String>,
+    pub(crate) client_secret: Option<Secret>,
 }
 
 /// The body of an introspection and of a revocation. The parameter `token_type_hint` is passed over, as RFC 7662, 2.1 and
@@ -84,16 +85,17 @@ pub(crate) struct ClientParameters {
 pub(crate) struct TokenParameters {
     #[serde(default, deserialize_with = "given")]
     #[schema(value_type = String, required, min_length = 1)]
-    token: Option<String>,
+    token: Option<Secret>,
     #[serde(default, deserialize_with = "given")]
     client_id: Option<String>,
     #[serde(default, deserialize_with = "given")]
-    client_secret: Option<String>,
+    #[schema(value_type = Option<String>)]
+    client_secret: Option<Secret>,
 }
 
 impl TokenParameters {
     /// The client's part, and the token, which must be there.
-    pub(crate) fn into_parts(self) -> (ClientParameters, Result<String, OAuthError>) {
+    pub(crate) fn into_parts(self) -> (ClientParameters, Result<Secret, OAuthError>) {
         let Self { token, client_id, client_secret } = self;
         let token = token.ok_or_else(|| OAuthError::InvalidRequest("The parameter token is required.".to_owned()));
         (ClientParameters { client_id, client_secret }, token)
@@ -101,8 +103,8 @@ impl TokenParameters {
 }
 
 /// A parameter without a value counts as one that was left out (RFC 6749, 3.2).
-pub(crate) fn given<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<String>, D::Error> {
-    Ok(Option::<String>::deserialize(deserializer)?.filter(|text| !text.is_empty()))
+pub(crate) fn given<'de, T: From<String>, D: Deserializer<'de>>(deserializer: D) -> Result<Option<T>, D::Error> {
+    Ok(Option::<String>::deserialize(deserializer)?.filter(|text| !text.is_empty()).map(T::from))
 }
 
 /// The client behind a request; nothing for a public one, which has no secret.

@@ -14,6 +14,8 @@ use std::{
     future::{Ready, ready},
 };
 
+use service_kit::Secret;
+
 use crate::{domain::SessionPolicy, issue::TokenResponse};
 
 const COOKIE: &str = "signet_refresh";
@@ -26,7 +28,7 @@ const COOKIE: &str = "signet_refresh";
 pub(crate) struct Delivery {
     cookie: bool,
     secure: bool,
-    presented: Option<String>,
+    presented: Option<Secret>,
 }
 
 impl FromRequest for Delivery {
@@ -36,7 +38,8 @@ impl FromRequest for Delivery {
     fn from_request(request: &HttpRequest, _: &mut Payload) -> Self::Future {
         let text = |name: &str| request.headers().get(name).and_then(|value| value.to_str().ok());
         let cookie = text("x-session").is_some_and(|wish| wish.eq_ignore_ascii_case("cookie"));
-        let presented = if cookie { request.cookie(COOKIE).map(|cookie| cookie.value().to_owned()) } else { None };
+        let presented =
+            if cookie { request.cookie(COOKIE).map(|cookie| Secret::from(cookie.value().to_owned())) } else { None };
         ready(Ok(Self { cookie, secure: !is_loopback(text("host").unwrap_or_default()), presented }))
     }
 }
@@ -55,7 +58,7 @@ fn is_loopback(host: &str) -> bool {
 impl Delivery {
     /// The refresh token from the cookie.
     pub(crate) fn presented(&self) -> Option<&str> {
-        self.presented.as_deref()
+        self.presented.as_ref().map(Secret::expose)
     }
 
     /// The answer that carries tokens.

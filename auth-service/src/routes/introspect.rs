@@ -84,9 +84,9 @@ pub(crate) async fn introspect(
         authorization => Some(demand(&state, authorization, client).await?),
     };
     let token = token?;
-    let told = match state.issuer.refresh_keys.decode(&token) {
+    let told = match state.issuer.refresh_keys.decode(token.expose()) {
         Some(token) => of_refresh_token(&state, token, client.as_ref()).await?,
-        None => of_access_token(&state, &token).await?,
+        None => of_access_token(&state, token.expose()).await?,
     };
     Ok(no_store(StatusCode::OK).json(told.unwrap_or_default()))
 }

@@ -18,13 +18,12 @@ pub(crate) mod revoke;
 pub(crate) mod sessions;
 pub(crate) mod token;
 
-use aws_lc_rs::rand;
 use service_kit::{Error, validate::Invalid};
 
 /// Bytes that nobody can guess.
 fn random_bytes<const N: usize>() -> Result<[u8; N], Error> {
     let mut bytes = [0; N];
-    rand::fill(&mut bytes).map_err(|_| Error::internal(std::io::Error::other("the system gives no random numbers")))?;
+    getrandom::fill(&mut bytes).map_err(Error::internal)?;
     Ok(bytes)
 }
 

@@ -33,9 +33,9 @@ pub(crate) async fn revoke(
     let client = demand(&state, authorization, client).await?;
     let token = token?;
     let origin = origin.by_actor(Actor::client(client.id.as_str()));
-    match state.issuer.refresh_keys.decode(&token) {
+    match state.issuer.refresh_keys.decode(token.expose()) {
         Some(token) => revoke_refresh_token(&state, token, &client, &origin).await?,
-        None => revoke_access_token(&state, &token, &client, &origin).await?,
+        None => revoke_access_token(&state, token.expose(), &client, &origin).await?,
     }
     Ok(no_store(StatusCode::OK).finish())
 }

@@ -7,7 +7,7 @@ use actix_web::{
 };
 use serde::{Deserialize, Serialize};
 use service_kit::{
-    Error, Timestamp,
+    Error, Secret, Timestamp,
     audit::{Actor, Origin},
     http::{FormOrJson, Query},
 };
@@ -29,7 +29,8 @@ pub(crate) struct LogOutQuery {
 #[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct LogOutBody {
-    refresh_token: Option<String>,
+    #[schema(value_type = Option<String>)]
+    refresh_token: Option<Secret>,
 }
 
 /// `POST /auth/logout`: ends this session, or with `?all=true` every one of this user.
@@ -57,7 +58,7 @@ pub(crate) async fn log_out(
             (caller.sub.clone(), session, origin.by(&caller))
         }
         Err(rejection) => {
-            let presented = body.as_deref().or(delivery.presented());
+            let presented = body.as_ref().map(Secret::expose).or(delivery.presented());
             match presented.and_then(|text| state.issuer.refresh_keys.decode(text)) {
                 Some(token) => match holder(&state, token.session, token.number, &origin).await? {
                     Some(session) => {

@@ -2,7 +2,7 @@
 
 use actix_web::{HttpResponse, ResponseError as _, http::StatusCode, web};
 use serde::Deserialize;
-use service_kit::{Error, audit::Origin, http::FormOrJson};
+use service_kit::{Error, Secret, audit::Origin, http::FormOrJson};
 use utoipa::ToSchema;
 
 use super::{
@@ -26,18 +26,21 @@ pub(crate) struct TokenRequest {
     #[schema(value_type = GrantType, required)]
     grant_type: Option<String>,
     #[serde(default, deserialize_with = "given")]
-    refresh_token: Option<String>,
+    #[schema(value_type = Option<String>)]
+    refresh_token: Option<Secret>,
     #[serde(default, deserialize_with = "given")]
     username: Option<String>,
     #[serde(default, deserialize_with = "given")]
-    password: Option<String>,
+    #[schema(value_type = Option<String>)]
+    password: Option<Secret>,
     #[serde(default, deserialize_with = "given")]
     #[schema(pattern = r"^[ !#-\[\]-~]*$")]
     scope: Option<String>,
     #[serde(default, deserialize_with = "given")]
     client_id: Option<String>,
     #[serde(default, deserialize_with = "given")]
-    client_secret: Option<String>,
+    #[schema(value_type = Option<String>)]
+    client_secret: Option<Secret>,
 }
 
 /// Issues tokens for a password, for a refresh token, or to a client.
@@ -77,7 +80,7 @@ async fn grant(
     };
     match request.grant_type.as_deref() {
         Some("refresh_token") => {
-            let presented = request.refresh_token.as_deref();
+            let presented = request.refresh_token.as_ref().map(Secret::expose);
             refresh(state, client.as_ref(), presented, scope.as_ref(), &origin, delivery).await
         }
         Some("password") => password(state, client.as_ref(), request, scope, origin, delivery).await,

@@ -32,11 +32,10 @@ pub(crate) struct Plan {
     clients: usize,
 }
 
-/// How often a client refreshes within one session, and what it does between two refreshes.
-const REFRESHES: usize = 8;
+/// How often a client refreshes within one session, and what it does between two refreshes. Each session that ends is
+/// remembered by every service for hours, so that ever shorter ones would look like a leak.
+const REFRESHES: usize = 80;
 const STEPS: usize = 24;
-/// A client imports once in so many sessions.
-const IMPORTS: usize = 5;
 const IMPORTED: usize = 100;
 /// How many surprises are told in full.
 const TOLD: usize = 20;
@@ -159,9 +158,7 @@ impl Visitor {
             let answer = self.soak.see("refresh", 200, answer)?;
             self.take_tokens(&answer)?;
         }
-        if session.is_multiple_of(IMPORTS) {
-            self.import(session).await?;
-        }
+        self.import(session).await?;
         let answer = self.auth.with_body(Method::POST, "/auth/logout", Some(&self.access), "", String::new());
         let answer = answer.await;
         self.soak.see("log-out", 204, answer)?;

@@ -3,6 +3,7 @@
 use std::io;
 
 use diesel::result::{DatabaseErrorKind, Error as DieselError};
+use tokio_postgres::error::SqlState;
 
 use crate::problem::Error;
 
@@ -16,6 +17,9 @@ pub enum StorageError {
     /// A statement took too long, so that the database gave it up: nothing was done.
     #[error("a query took too long")]
     TimedOut(#[source] anyhow::Error),
+    /// The disk of the database is full: nothing was done, and reads go on.
+    #[error("the database has no room")]
+    Full(#[source] anyhow::Error),
     /// The database cannot be used as configured.
     #[error("{0}")]
     Configuration(String),
@@ -63,9 +67,18 @@ impl From<DieselError> for StorageError {
             DieselError::DatabaseError(DatabaseErrorKind::Unknown, information)
                 if information.message().contains("due to statement timeout")
         );
-        match (lost, timed_out) {
-            (true, _) => Self::Unreachable(error.into()),
-            (_, true) => Self::TimedOut(error.into()),
+        // Nor has 53100; SQLite says it in its own words.
+        let full = matches!(
+            &error,
+            DieselError::DatabaseError(DatabaseErrorKind::Unknown, information)
+                if ["No space left on device", "database or disk is full"]
+                    .iter()
+                    .any(|words| information.message().contains(words))
+        );
+        match (lost, timed_out, full) {
+            (true, ..) => Self::Unreachable(error.into()),
+            (_, true, _) => Self::TimedOut(error.into()),
+            (_, _, true) => Self::Full(error.into()),
             _ => Self::Query(error),
         }
     }
@@ -81,11 +94,12 @@ impl From<tokio_postgres::Error> for StorageError {
                     || std::error::Error::source(&error).is_some_and(<dyn std::error::Error>::is::<io::Error>)
             }
         };
-        let timed_out = error.code() == Some(&tokio_postgres::error::SqlState::QUERY_CANCELED);
-        match (lost, timed_out) {
-            (true, _) => Self::unreachable(error),
-            (_, true) => Self::TimedOut(error.into()),
-            _ => Self::Pipelined(error),
+        let is = |state| error.code() == Some(&state);
+        match lost {
+            true => Self::unreachable(error),
+            false if is(SqlState::QUERY_CANCELED) => Self::TimedOut(error.into()),
+            false if is(SqlState::DISK_FULL) => Self::Full(error.into()),
+            false => Self::Pipelined(error),
         }
     }
 }
@@ -96,6 +110,7 @@ impl From<StorageError> for Error {
             StorageError::Unreachable(cause) | StorageError::TimedOut(cause) => {
                 Self::DependencyUnavailable { dependency: "database", cause }
             }
+            full @ StorageError::Full(_) => Self::DependencyUnavailable { dependency: "database", cause: full.into() },
             other => Self::internal(other),
         }
     }

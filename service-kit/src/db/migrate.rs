@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use diesel::{
-    Connection, QueryableByName, RunQueryDsl as _, connection::SimpleConnection as _, migration::MigrationSource as _,
-    sql_types::Text,
+    Connection, QueryResult, QueryableByName, RunQueryDsl as _, SqliteConnection, connection::SimpleConnection as _,
+    migration::MigrationSource as _, sql_types::Text,
 };
 use diesel_migrations::{EmbeddedMigrations, MigrationHarness};
 
@@ -41,7 +41,14 @@ struct AppliedRow {
 impl Migrations {
     pub(super) fn run(self, db: &mut Db) -> Result<usize, StorageError> {
         match db {
-            Db::Sqlite(connection) => apply(connection, self.sqlite),
+            Db::Sqlite(connection) => {
+                // A start that changes nothing writes nothing: the disk may be full.
+                if self.missing_in_sqlite(connection)?.is_empty() {
+                    return Ok(0);
+                }
+                // Another process may be at it: who is second finds nothing left to do.
+                connection.immediate_transaction(|connection| apply(connection, self.sqlite))
+            }
             Db::Postgres(connection) => {
                 // It takes as long as it takes, and so does waiting for another replica's.
                 limit_statements(connection, Duration::ZERO)?;
@@ -59,24 +66,32 @@ impl Migrations {
     }
 
     pub(super) fn state(self, db: &mut Db) -> Result<SchemaState, StorageError> {
-        let expected = match db {
-            Db::Sqlite(_) => versions::<diesel::sqlite::Sqlite>(self.sqlite)?,
-            Db::Postgres(_) => versions::<diesel::pg::Pg>(self.postgres)?,
+        let pending = match db {
+            Db::Sqlite(connection) => self.missing_in_sqlite(connection)?,
+            Db::Postgres(connection) => {
+                let applied = diesel::sql_query(APPLIED).load::<AppliedRow>(connection);
+                missing(&versions::<diesel::pg::Pg>(self.postgres)?, applied)?
+            }
         };
-        let query = "SELECT version FROM __diesel_schema_migrations";
-        let applied = match db {
-            Db::Sqlite(connection) => diesel::sql_query(query).load::<AppliedRow>(connection),
-            Db::Postgres(connection) => diesel::sql_query(query).load::<AppliedRow>(connection),
-        };
-        let applied = match applied.map_err(StorageError::from) {
-            Ok(applied) => applied,
-            Err(StorageError::Query(_)) => Vec::new(),
-            Err(lost) => return Err(lost),
-        };
-        let pending: Vec<String> =
-            expected.into_iter().filter(|version| !applied.iter().any(|row| row.version == *version)).collect();
         Ok(if pending.is_empty() { SchemaState::Current } else { SchemaState::Pending(pending) })
     }
+
+    fn missing_in_sqlite(self, connection: &mut SqliteConnection) -> Result<Vec<String>, StorageError> {
+        let applied = diesel::sql_query(APPLIED).load::<AppliedRow>(connection);
+        missing(&versions::<diesel::sqlite::Sqlite>(self.sqlite)?, applied)
+    }
+}
+
+const APPLIED: &str = "SELECT version FROM __diesel_schema_migrations";
+
+/// Which of the versions are not among those that were applied; all of them if there is no table of those yet.
+fn missing(expected: &[String], applied: QueryResult<Vec<AppliedRow>>) -> Result<Vec<String>, StorageError> {
+    let applied = match applied.map_err(StorageError::from) {
+        Ok(applied) => applied,
+        Err(StorageError::Query(_)) => Vec::new(),
+        Err(lost) => return Err(lost),
+    };
+    Ok(expected.iter().filter(|version| !applied.iter().any(|row| row.version == **version)).cloned().collect())
 }
 
 fn apply<C>(connection: &mut C, source: &'static EmbeddedMigrations) -> Result<usize, StorageError>

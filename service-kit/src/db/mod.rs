@@ -68,6 +68,9 @@ pub enum Backend {
 /// How long a request waits for its turn at the database, and how long a connection may take to be made.
 const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(2);
 
+/// How long a request waits until it may write to SQLite, where a large import has the writer's turn for seconds.
+const WRITER_TIMEOUT: Duration = Duration::from_secs(5);
+
 /// How long PostgreSQL works on a statement before it gives up, unless the statement may take as long as it likes.
 const STATEMENT_TIMEOUT: Duration = Duration::from_secs(8);
 
@@ -256,12 +259,18 @@ impl Database {
         E: From<Error> + MaybeUnavailable + Send + 'static,
     {
         let writing = self.writing().await?;
+        let work = |db: &mut Db| match db {
+            // By itself it would be committed when the statement is put aside, after its first row has been read, and
+            // nobody would hear that there was no room for it.
+            Db::Sqlite(_) => db.in_transaction(work),
+            Db::Postgres(_) => work(db),
+        };
         self.run(writing, Some(ANSWER_TIMEOUT), work).await
     }
 
     async fn writing(&self) -> Result<Option<OwnedSemaphorePermit>, Error> {
         match &self.inner.writer {
-            Some(writer) => turn(writer).await.map(Some),
+            Some(writer) => turn(writer, WRITER_TIMEOUT).await.map(Some),
             None => Ok(None),
         }
     }
@@ -278,7 +287,7 @@ impl Database {
         T: Send + 'static,
         E: From<Error> + MaybeUnavailable + Send + 'static,
     {
-        let turn = turn(&self.inner.turns).await?;
+        let turn = turn(&self.inner.turns, ACQUIRE_TIMEOUT).await?;
         let inner = self.inner.clone();
         let context = RequestContext::current();
         let answer = spawn_blocking(move || {
@@ -375,7 +384,7 @@ impl Database {
             read(row)
         };
         // One deadline for both tries.
-        let connect_by = Instant::now() + ACQUIRE_TIMEOUT;
+        let connect_by = Instant::now() + of_use(ACQUIRE_TIMEOUT);
         match pipelines.run(self.inner.id, traffic, connect_by, query, &mut read).await {
             Err(StorageError::Unreachable(_)) if !begun.get() && Instant::now() < connect_by => {
                 pipelines.run(self.inner.id, traffic, connect_by, query, read).await
@@ -385,8 +394,13 @@ impl Database {
     }
 }
 
-async fn turn(semaphore: &Arc<Semaphore>) -> Result<OwnedSemaphorePermit, Error> {
-    match tokio::time::timeout(ACQUIRE_TIMEOUT, semaphore.clone().acquire_owned()).await {
+/// Nobody waits for a turn beyond the time that the answer is of use.
+fn of_use(limit: Duration) -> Duration {
+    context::time_left().map_or(limit, |left| left.min(limit))
+}
+
+async fn turn(semaphore: &Arc<Semaphore>, limit: Duration) -> Result<OwnedSemaphorePermit, Error> {
+    match tokio::time::timeout(of_use(limit), semaphore.clone().acquire_owned()).await {
         Ok(Ok(permit)) => Ok(permit),
         _ => Err(Error::Overloaded { retry_after_seconds: 1 }),
     }
@@ -400,6 +414,8 @@ pub trait MaybeUnavailable {
 
 impl MaybeUnavailable for Error {
     fn is_unavailable(&self) -> bool {
-        matches!(self, Self::DependencyUnavailable { .. })
+        // Nothing is wrong with the connection to a database that has no room.
+        let is_full = |cause: &anyhow::Error| matches!(cause.downcast_ref(), Some(StorageError::Full(_)));
+        matches!(self, Self::DependencyUnavailable { cause, .. } if !is_full(cause))
     }
 }

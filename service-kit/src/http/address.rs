@@ -1,4 +1,4 @@
-//! Who is calling, seen through the proxies that are trusted and no others.
+//! Who is calling and whether by TLS, seen through the proxies that are trusted and no others.
 
 use std::{
     convert::Infallible,
@@ -31,18 +31,9 @@ impl TrustedProxies {
         if !self.trusts(client) {
             return client;
         }
-        let hops = list(headers, &HeaderName::from_static("x-forwarded-for"));
+        let hops = list(headers, &X_FORWARDED_FOR);
         let hops: Vec<Option<IpAddr>> = if hops.is_empty() {
-            list(headers, &HeaderName::from_static("forwarded"))
-                .iter()
-                .map(|element| {
-                    element
-                        .split(';')
-                        .filter_map(|pair| pair.split_once('='))
-                        .find(|(name, _)| name.trim().eq_ignore_ascii_case("for"))
-                        .and_then(|(_, node)| parse(node))
-                })
-                .collect()
+            list(headers, &FORWARDED).iter().map(|element| parse(parameter(element, "for")?)).collect()
         } else {
             hops.iter().map(|hop| parse(hop)).collect()
         };
@@ -56,6 +47,37 @@ impl TrustedProxies {
         }
         client
     }
+
+    /// Whether the caller has come by TLS: a trusted proxy says so in `X-Forwarded-Proto`, or in the element of
+    /// `Forwarded` that names the caller. Where there is a list of the former, what the nearest proxy wrote counts.
+    pub fn is_https(&self, peer: IpAddr, headers: &HeaderMap) -> bool {
+        let is_https = |scheme: &str| scheme.trim().trim_matches('"').eq_ignore_ascii_case("https");
+        if !self.trusts(peer.to_canonical()) {
+            return false;
+        }
+        if let Some(scheme) = list(headers, &X_FORWARDED_PROTO).last() {
+            return is_https(scheme);
+        }
+        // It counts here where it counts for the address.
+        if headers.contains_key(&X_FORWARDED_FOR) {
+            return false;
+        }
+        let elements = list(headers, &FORWARDED);
+        let from_a_proxy =
+            |element: &&String| parameter(element, "for").and_then(parse).is_some_and(|node| self.trusts(node));
+        let callers = elements.iter().rev().find(|element| !from_a_proxy(element)).or(elements.first());
+        callers.and_then(|element| parameter(element, "proto")).is_some_and(is_https)
+    }
+}
+
+static X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
+static X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
+static FORWARDED: HeaderName = HeaderName::from_static("forwarded");
+
+/// What an element of `Forwarded` says of something (RFC 7239, 4).
+fn parameter<'a>(element: &'a str, wanted: &str) -> Option<&'a str> {
+    let mut pairs = element.split(';').filter_map(|pair| pair.split_once('='));
+    pairs.find(|(name, _)| name.trim().eq_ignore_ascii_case(wanted)).map(|(_, value)| value)
 }
 
 /// The elements of a list. One that is no text is there all the same: a client must not hide a header that a proxy has
@@ -150,5 +172,45 @@ mod tests {
         assert_eq!(client("fd00::1", "forwarded", value), "2001:db8::17");
         assert_eq!(client("10.0.0.1", "forwarded", "for=198.51.100.1:80;by=10.0.0.1"), "198.51.100.1");
         assert_eq!(client("10.0.0.1", "forwarded", "for=_hidden"), "10.0.0.1");
+    }
+
+    fn https(peer: &str, pairs: &[(&'static str, &str)]) -> bool {
+        let proxies = TrustedProxies(vec!["10.0.0.0/8".parse().unwrap()]);
+        let mut headers = HeaderMap::new();
+        for (name, value) in pairs {
+            headers.append(HeaderName::from_static(name), value.parse().unwrap());
+        }
+        proxies.is_https(peer.parse().unwrap(), &headers)
+    }
+
+    #[test]
+    fn only_a_trusted_proxy_may_say_that_the_caller_came_by_tls() {
+        assert!(https("10.0.0.1", &[("x-forwarded-proto", "https")]));
+        assert!(https("::ffff:10.0.0.1", &[("x-forwarded-proto", "HTTPS")]));
+        assert!(!https("192.0.2.9", &[("x-forwarded-proto", "https")]));
+        assert!(!https("192.0.2.9", &[("forwarded", "for=198.51.100.1;proto=https")]));
+        assert!(!https("10.0.0.1", &[]));
+        assert!(!https("10.0.0.1", &[("x-forwarded-proto", "http")]));
+        assert!(!https("10.0.0.1", &[("x-forwarded-proto", "httpsx")]));
+    }
+
+    #[test]
+    fn what_the_nearest_proxy_says_of_the_scheme_counts() {
+        assert!(!https("10.0.0.1", &[("x-forwarded-proto", "https, http")]));
+        assert!(!https("10.0.0.1", &[("x-forwarded-proto", "https"), ("x-forwarded-proto", "http")]));
+        assert!(https("10.0.0.1", &[("x-forwarded-proto", "http, https")]));
+        let both = [("x-forwarded-proto", "http"), ("forwarded", "for=198.51.100.1;proto=https")];
+        assert!(!https("10.0.0.1", &both));
+        let other = [("x-forwarded-for", "198.51.100.1"), ("forwarded", "for=198.51.100.1;proto=https")];
+        assert!(!https("10.0.0.1", &other));
+    }
+
+    #[test]
+    fn forwarded_says_of_the_caller_s_own_hop_how_it_was_made() {
+        assert!(https("10.0.0.1", &[("forwarded", "for=198.51.100.1;proto=https")]));
+        assert!(https("10.0.0.1", &[("forwarded", "Proto=\"https\"; For=198.51.100.1")]));
+        assert!(https("10.0.0.1", &[("forwarded", "for=198.51.100.1;proto=https, for=10.0.0.2;proto=http")]));
+        assert!(!https("10.0.0.1", &[("forwarded", "for=203.0.113.7;proto=https, for=198.51.100.1;proto=http")]));
+        assert!(https("10.0.0.1", &[("forwarded", "for=10.0.0.3;proto=https, for=10.0.0.2;proto=http")]));
     }
 }

@@ -1,4 +1,5 @@
-//! The middleware around every request: its id, its log line, and a problem where something else failed.
+//! The middleware around every request: its id, its log line, the headers that every answer has, and a problem where
+//! something else failed.
 
 use std::{
     cell::{Cell, RefCell},
@@ -22,16 +23,21 @@ use actix_web::{
 };
 use futures_util::{FutureExt as _, StreamExt as _, stream};
 
+use super::TrustedProxies;
 use crate::{
+    config::ServerConfig,
     context::RequestContext,
     metrics::{Metrics, Routes},
+    peer::{TIMEOUT_HEADER, parse_timeout},
     problem::{Error, Problem, codes},
 };
 
 static X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 static TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
+static SIGNET_TIMEOUT: HeaderName = HeaderName::from_static(TIMEOUT_HEADER);
 
-/// Gives each request its [`RequestContext`], answers with `X-Request-Id`, counts, logs a line per request (target
+/// Gives each request its [`RequestContext`], answers with `X-Request-Id`, `X-Content-Type-Options` and, to whoever came
+/// by TLS, `Strict-Transport-Security`; counts, logs a line per request (target
 /// `access`: at level info, never the path's values or the query), turns a panic into a 500, and sees to it that every
 /// failure is problem+json.
 ///
@@ -39,12 +45,34 @@ static TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
 #[derive(Clone, Debug, Default)]
 pub struct RequestScope {
     metrics: Option<Metrics>,
+    hsts: Option<Hsts>,
+}
+
+/// What browsers are told that came by TLS (RFC 6797); nobody else is told.
+#[derive(Clone, Debug)]
+struct Hsts {
+    proxies: TrustedProxies,
+    value: HeaderValue,
+}
+
+impl Hsts {
+    /// Nothing where nobody could come by TLS.
+    fn new(config: &ServerConfig) -> Option<Self> {
+        let is_told = config.hsts_max_age_seconds > 0 && !config.trusted_proxies.is_empty();
+        let value = HeaderValue::from_str(&format!("max-age={}", config.hsts_max_age_seconds)).ok()?;
+        is_told.then(|| Self { proxies: TrustedProxies(config.trusted_proxies.clone()), value })
+    }
+
+    fn for_request(&self, request: &ServiceRequest) -> Option<HeaderValue> {
+        let peer = request.peer_addr()?.ip();
+        self.proxies.is_https(peer, request.headers()).then(|| self.value.clone())
+    }
 }
 
 impl RequestScope {
     /// With the metrics of the service; an origin of several has none of its own.
-    pub fn new(metrics: Option<Metrics>) -> Self {
-        Self { metrics }
+    pub fn new(metrics: Option<Metrics>, config: &ServerConfig) -> Self {
+        Self { metrics, hsts: Hsts::new(config) }
     }
 }
 
@@ -66,8 +94,8 @@ where
     type Future = Ready<Result<Self::Transform, ()>>;
 
     fn new_transform(&self, service: S) -> Self::Future {
-        let (metrics, routes) = (self.metrics.clone(), Rc::default());
-        ready(Ok(RequestScopeService { service: Rc::new(service), metrics, routes }))
+        let (metrics, hsts, routes) = (self.metrics.clone(), self.hsts.clone(), Rc::default());
+        ready(Ok(RequestScopeService { service: Rc::new(service), metrics, hsts, routes }))
     }
 }
 
@@ -75,6 +103,7 @@ where
 pub struct RequestScopeService<S> {
     service: Rc<S>,
     metrics: Option<Metrics>,
+    hsts: Option<Hsts>,
     routes: Rc<Routes>,
 }
 
@@ -94,7 +123,14 @@ where
     fn call(&self, mut request: ServiceRequest) -> Self::Future {
         let unread = Unread::watch(&mut request);
         let text = |name| request.headers().get(name).and_then(|value: &HeaderValue| value.to_str().ok());
-        let context = RequestContext::new(text(&X_REQUEST_ID), text(&TRACEPARENT));
+        let mut context = RequestContext::new(text(&X_REQUEST_ID), text(&TRACEPARENT));
+        // Only services may call these, so nobody outside has a say in how long anything may take.
+        if request.path().starts_with("/internal/")
+            && let Some(left) = text(&SIGNET_TIMEOUT).and_then(parse_timeout)
+        {
+            context = context.by(Instant::now() + left);
+        }
+        let hsts = self.hsts.as_ref().and_then(|hsts| hsts.for_request(&request));
         let (service, metrics, routes) = (self.service.clone(), self.metrics.clone(), self.routes.clone());
         let method = request.method().clone();
         Box::pin(context.scope(async move {
@@ -104,7 +140,7 @@ where
                 if let Some(metrics) = &metrics {
                     routes.count(metrics, &method, UNMATCHED, response.status(), started.elapsed());
                 }
-                Err(fail(response, &context))
+                Err(fail(response, &context, hsts.clone()))
             };
             let outcome = AssertUnwindSafe(service.call(request)).catch_unwind().await;
             if let Some(unread) = unread {
@@ -131,7 +167,7 @@ where
                     return failed(problem_for(StatusCode::INTERNAL_SERVER_ERROR));
                 }
             };
-            name_request(response.headers_mut(), &context);
+            complete(response.headers_mut(), &context, hsts.clone());
             let took = started.elapsed();
             let pattern = response.request().match_pattern();
             let pattern = pattern.as_deref().unwrap_or(UNMATCHED);
@@ -189,13 +225,22 @@ impl Unread {
 }
 
 /// A failure outside of any handler, rendered while the request's context is still at hand.
-fn fail(mut response: HttpResponse, context: &RequestContext) -> ActixError {
-    name_request(response.headers_mut(), context);
+fn fail(mut response: HttpResponse, context: &RequestContext, hsts: Option<HeaderValue>) -> ActixError {
+    complete(response.headers_mut(), context, hsts);
     log::info!(target: "access", status = response.status().as_u16(); "failed");
     InternalError::from_response("failed outside of a handler", response).into()
 }
 
-fn name_request(headers: &mut header::HeaderMap, context: &RequestContext) {
+/// The headers that every answer has.
+fn complete(headers: &mut header::HeaderMap, context: &RequestContext, hsts: Option<HeaderValue>) {
+    headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+    // What a handler says nothing of is for the caller alone, and not to be used again unasked.
+    if !headers.contains_key(header::CACHE_CONTROL) {
+        headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("private, no-cache"));
+    }
+    if let Some(hsts) = hsts {
+        headers.insert(header::STRICT_TRANSPORT_SECURITY, hsts);
+    }
     if let Ok(id) = HeaderValue::from_str(context.request_id.as_str()) {
         headers.insert(X_REQUEST_ID.clone(), id);
     }

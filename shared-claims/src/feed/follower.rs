@@ -117,12 +117,12 @@ impl Follower {
         url.path_segments_mut().map_err(|()| SetupError::Url)?.pop_if_empty().extend(["internal", "revocations"]);
         let random = random_id().ok_or_else(|| SetupError::Client("there is no randomness to be had".to_owned()))?;
         let follower = Self {
+            client: http::client(&url)?,
             url,
             id: format!("{name}/{random}"),
             list,
             ring,
             tokens,
-            client: http::client()?,
             wait_seconds: WAIT_SECONDS,
             clock: Arc::new(system_clock),
         };
@@ -413,6 +413,6 @@ fn pause(failures: u32) -> Duration {
     let bound = (FIRST_BOUND * (1 << doublings)).min(LAST_BOUND);
     let mut random = [0; 4];
     // Without randomness the longest pause is as good as any.
-    let part = if aws_lc_rs::rand::fill(&mut random).is_ok() { u32::from_le_bytes(random) } else { u32::MAX };
+    let part = if getrandom::fill(&mut random).is_ok() { u32::from_le_bytes(random) } else { u32::MAX };
     LEAST_PAUSE + bound.saturating_sub(LEAST_PAUSE).mul_f64(f64::from(part) / f64::from(u32::MAX))
 }

@@ -28,14 +28,13 @@ pub enum SetupError {
 }
 
 /// A client that follows no redirection, because it carries credentials, and that no environment variable sends through
-/// a proxy.
-pub(super) fn client() -> Result<Client, SetupError> {
-    Client::builder()
-        .connect_timeout(CONNECT_TIMEOUT)
-        .redirect(Policy::none())
-        .no_proxy()
-        .build()
-        .map_err(|cause| SetupError::Client(describe(cause)))
+/// a proxy. Where there is no TLS at this address, the certificates of the system, some hundred files, are not read.
+pub(super) fn client(url: &Url) -> Result<Client, SetupError> {
+    let mut builder = Client::builder().connect_timeout(CONNECT_TIMEOUT).redirect(Policy::none()).no_proxy();
+    if url.scheme() == "http" {
+        builder = builder.tls_certs_only([]);
+    }
+    builder.build().map_err(|cause| SetupError::Client(describe(cause)))
 }
 
 /// An absolute URL of an HTTP server.

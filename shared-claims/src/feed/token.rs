@@ -73,9 +73,10 @@ impl TokenSource {
     /// However many callers wait for a token, one request is under way. The secret goes over the wire as it is: use
     /// https unless the network is your own.
     pub fn client_credentials(token_url: &str, client_id: &str, client_secret: &str) -> Result<Self, SetupError> {
+        let token_url = http::parse_url(token_url)?;
         Ok(Self(Arc::new(Source::ClientCredentials(ClientCredentials {
-            client: http::client()?,
-            token_url: http::parse_url(token_url)?,
+            client: http::client(&token_url)?,
+            token_url,
             authorization: basic(client_id, client_secret)?,
             held: Mutex::default(),
             flight: tokio::sync::Mutex::default(),
@@ -175,7 +176,7 @@ impl Signed {
 /// 128 bits, as 22 characters.
 pub(super) fn random_id() -> Option<String> {
     let mut bytes = [0; 16];
-    aws_lc_rs::rand::fill(&mut bytes).ok()?;
+    getrandom::fill(&mut bytes).ok()?;
     Some(URL_SAFE_NO_PAD.encode(bytes))
 }
 

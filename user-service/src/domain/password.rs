@@ -331,7 +331,7 @@ impl Scheme {
             None => (&self.no_pepper, None),
         };
         let mut salt = [0; 16];
-        aws_lc_rs::rand::fill(&mut salt).map_err(|_| NoRandomness)?;
+        getrandom::fill(&mut salt).map_err(|_| NoRandomness)?;
         Ok(NewHash { computation: Computation::new(&keyed(key, password), salt, self.cost), pepper_id })
     }
 

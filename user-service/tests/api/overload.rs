@@ -1,11 +1,12 @@
 //! More passwords than can be hashed in time, while everything else goes on.
 
 use futures_util::{StreamExt as _, stream::FuturesUnordered};
-use reqwest::StatusCode;
+use reqwest::{Method, StatusCode};
 use serde_json::json;
+use service_kit::peer::TIMEOUT_HEADER;
 use test_support::{TestDatabase, on_both_databases};
 
-use crate::helpers::{PASSWORD, spawn, spawn_with};
+use crate::helpers::{Answer, PASSWORD, spawn, spawn_with};
 
 on_both_databases! {
     async fn a_full_queue_refuses_at_once_and_holds_up_nothing_else(db: TestDatabase) {
@@ -71,5 +72,25 @@ on_both_databases! {
             answer.refused(503, "overloaded");
             assert!(answer.header("retry-after").parse::<u32>().unwrap() >= 1);
         }
+    }
+
+    async fn what_nobody_waits_for_any_more_is_not_done_and_only_services_say_so(db: TestDatabase) {
+        let app = spawn(&db).await;
+        let id = app.import("ada@example.com").await;
+        let body = json!({ "email": "ada@example.com", "password": PASSWORD });
+        let log_in = async |millis: &str| {
+            let request = app.request(Method::POST, "/internal/credentials/verify").header(TIMEOUT_HEADER, millis);
+            Answer::of(request.bearer_auth(app.service_token()).json(&body)).await
+        };
+        log_in("0").await.refused(503, "overloaded");
+        // What cannot be read counts for nothing, and nobody waits for ever.
+        for millis in ["", "-1", "0x0", "60000", "18446744073709551615"] {
+            log_in(millis).await.expect(StatusCode::OK);
+        }
+
+        let change = json!({ "current_password": PASSWORD, "new_password": "eleven violet kites aloft" });
+        let request = app.request(Method::PUT, "/users/me/password").header(TIMEOUT_HEADER, "0");
+        let request = request.bearer_auth(app.user_token(&id, "")).json(&change);
+        Answer::of(request).await.expect(StatusCode::NO_CONTENT);
     }
 }
