@@ -8,7 +8,8 @@
 #
 # Prints "ready PORT PASSWORD" once the server accepts connections; on any other outcome prints why and exits. After that
 # takes one command a line: "kill" ends every process of the server as kill -9 does and prints "killed", "start" starts it
-# again on the same port and prints "started"; "pause" stops all of them where they are and prints "paused", "resume" lets
+# again on the same port and prints "started"; "fast" and "immediate" stop it in the two ways that pg_ctl has for servers
+# with clients, and print "stopped"; "pause" stops all of them where they are and prints "paused", "resume" lets
 # them go on and prints "resumed".
 
 set -u
@@ -65,6 +66,12 @@ kill_server() {
     wait "$server"
 }
 
+# $1 is the signal: INT ends the sessions and writes everything down, QUIT leaves at once.
+stop_server() {
+    kill "-$1" "$server"
+    wait "$server"
+}
+
 # It stands first and goes on last, so that there is no process that is not listed.
 pause_server() {
     kill -STOP "$server"
@@ -114,6 +121,14 @@ while read -r command; do
     kill)
         kill_server 2>/dev/null
         echo killed
+        ;;
+    fast)
+        stop_server INT 2>/dev/null
+        echo stopped
+        ;;
+    immediate)
+        stop_server QUIT 2>/dev/null
+        echo stopped
         ;;
     pause)
         pause_server 2>/dev/null

@@ -1,5 +1,5 @@
-//! A throw-away database for each test, on SQLite and on PostgreSQL, a stand-in for auth-service's feed,
-//! and a judge that holds answers against an OpenAPI document.
+//! A throw-away database for each test, on SQLite and on PostgreSQL, a disk to fill up, a stand-in for auth-service's
+//! feed, and a judge that holds answers against an OpenAPI document.
 //!
 //! SQLite databases are files in a temporary directory. PostgreSQL databases are schemas of their own, on the server that
 //! `TEST_DATABASE_URL` names or, without it, on a cluster that is started once for each test process from the PostgreSQL
@@ -8,6 +8,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "only tests use this crate, and a panic is how they fail")]
 
 mod contract;
+mod disk;
 mod feed;
 mod postgres;
 
@@ -19,6 +20,7 @@ use diesel::{Connection, PgConnection, QueryableByName, RunQueryDsl, SqliteConne
 use tempfile::TempDir;
 
 pub use contract::{Contract, Exchange};
+pub use disk::SmallDisk;
 pub use feed::FakeFeed;
 pub use postgres::TestCluster;
 

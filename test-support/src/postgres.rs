@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdout, Command, Stdio};
 use std::sync::OnceLock;
 
-use crate::TestDatabase;
+use crate::{SmallDisk, TestDatabase};
 
 /// Ports below those that Linux, macOS and Windows hand out for port 0, so that no server under test can be given one.
 const PORTS: std::ops::Range<u16> = 20_000..30_000;
@@ -63,7 +63,7 @@ fn find_or_start() -> Result<Server, String> {
     }
     let programs =
         find_programs().ok_or("set TEST_DATABASE_URL or install PostgreSQL (initdb, pg_ctl and postgres)")?;
-    let Started { shell, url, .. } = start(&programs, Durability::Fast)?;
+    let Started { shell, url, .. } = start(&programs, Durability::Fast, None)?;
     Ok(Server { url, _cluster: Some(shell) })
 }
 
@@ -84,6 +84,19 @@ impl TestCluster {
     ///
     /// When the server does not start, and instead of returning `None` when `REQUIRE_POSTGRES=1`.
     pub fn start() -> Option<Self> {
+        Self::start_where(None)
+    }
+
+    /// The same with all its files on a small disk.
+    ///
+    /// # Panics
+    ///
+    /// As above, and when the disk [is not for PostgreSQL](SmallDisk::is_for_postgres).
+    pub fn start_on(disk: &SmallDisk) -> Option<Self> {
+        Self::start_where(Some(disk))
+    }
+
+    fn start_where(disk: Option<&SmallDisk>) -> Option<Self> {
         let Some(programs) = find_programs() else {
             let reason = "install PostgreSQL (initdb, pg_ctl and postgres)";
             say_skipped(reason);
@@ -91,7 +104,7 @@ impl TestCluster {
             return None;
         };
         let Started { shell, answers, url } =
-            start(&programs, Durability::OutlastsKill).unwrap_or_else(|reason| panic!("{reason}"));
+            start(&programs, Durability::OutlastsKill, disk).unwrap_or_else(|reason| panic!("{reason}"));
         Some(Self { shell, answers, url })
     }
 
@@ -109,7 +122,17 @@ impl TestCluster {
         self.command("kill", "killed");
     }
 
-    /// Starts the server again where it was, after a kill, and waits until it takes connections.
+    /// Stops the server as `pg_ctl stop -m fast` does: transactions are broken off, and nothing is left to recover.
+    pub fn stop_fast(&mut self) {
+        self.command("fast", "stopped");
+    }
+
+    /// Stops the server as `pg_ctl stop -m immediate` does, which its next start takes for a crash.
+    pub fn stop_immediately(&mut self) {
+        self.command("immediate", "stopped");
+    }
+
+    /// Starts the server again where it was, after a kill or a stop, and waits until it takes connections.
     ///
     /// # Panics
     ///
@@ -202,8 +225,27 @@ struct Started {
     url: String,
 }
 
-fn start(programs: &Path, durability: Durability) -> Result<Started, String> {
-    let mut command = Command::new("sh");
+fn start(programs: &Path, durability: Durability, disk: Option<&SmallDisk>) -> Result<Started, String> {
+    // PostgreSQL refuses to run as root.
+    let user = if running_as_root()? {
+        Some(unprivileged_user().ok_or("neither user postgres nor nobody exists to run PostgreSQL as")?)
+    } else {
+        None
+    };
+    let mut command = match (disk, user) {
+        (None, None) => Command::new("sh"),
+        (None, Some((uid, gid))) => {
+            let mut command = Command::new("sh");
+            command.uid(uid).gid(gid);
+            command
+        }
+        (Some(disk), Some(user)) => {
+            let mut command = disk.command_as(user, "sh");
+            command.env("TMPDIR", disk.path());
+            command
+        }
+        (Some(_), None) => return Err("only root may run PostgreSQL on a small disk".to_owned()),
+    };
     command
         .args([OsStr::new("-c"), OsStr::new(include_str!("cluster.sh")), OsStr::new("cluster.sh"), programs.as_os_str()])
         .arg(rand::random_range(PORTS).to_string())
@@ -219,11 +261,6 @@ fn start(programs: &Path, durability: Durability) -> Result<Started, String> {
         .stdout(Stdio::piped())
         // An inherited stream would stay open after this process, and test runners wait for its end.
         .stderr(Stdio::null());
-    if running_as_root()? {
-        // PostgreSQL refuses to run as root.
-        let (uid, gid) = unprivileged_user().ok_or("neither user postgres nor nobody exists to run PostgreSQL as")?;
-        command.uid(uid).gid(gid);
-    }
 
     let mut shell = command.spawn().map_err(|error| format!("sh did not start: {error}"))?;
     let mut answers = BufReader::new(shell.stdout.take().ok_or("sh has no output")?);
@@ -238,7 +275,7 @@ fn start(programs: &Path, durability: Durability) -> Result<Started, String> {
 }
 
 /// A file's owner is the effective user, which std has no other safe way to ask for.
-fn running_as_root() -> Result<bool, String> {
+pub(crate) fn running_as_root() -> Result<bool, String> {
     let probe = tempfile::tempfile().and_then(|file| file.metadata());
     probe.map(|metadata| metadata.uid() == 0).map_err(|error| format!("no temporary file: {error}"))
 }

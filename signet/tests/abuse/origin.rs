@@ -12,7 +12,7 @@ use tempfile::TempDir;
 use crate::{
     installed::{available, program},
     site::{Site, assert_problem, post},
-    wire::Connection,
+    wire::{Answer, Connection},
 };
 
 /// nginx in front of a stack, until it is dropped.
@@ -71,6 +71,14 @@ impl Origin {
         connection.send(sent.as_bytes());
         connection.all().0.iter().map(|answer| answer.status).collect()
     }
+}
+
+/// Whether nginx answers or a service behind it, and once each.
+fn assert_guarded(answer: &Answer) {
+    assert_eq!(answer.all("x-content-type-options"), ["nosniff"], "{answer:?}");
+    assert_eq!(answer.all("cache-control"), ["no-store"], "{answer:?}");
+    assert_eq!(answer.all("server"), ["nginx"], "without its version: {answer:?}");
+    assert_eq!(answer.all("x-powered-by"), [""; 0], "{answer:?}");
 }
 
 #[test]
@@ -132,6 +140,7 @@ fn behind_the_deployed_origin_a_request_ends_where_nginx_says_it_does() {
         if status != 200 {
             assert_problem(&answer, status);
         }
+        assert_guarded(&answer);
     }
     for (request, status) in [
         (format!("GET /{} HTTP/1.1\r\nhost: a\r\n\r\n", "a".repeat(100_000)), 414),
@@ -140,7 +149,9 @@ fn behind_the_deployed_origin_a_request_ends_where_nginx_says_it_does() {
     ] {
         let mut connection = Connection::to(origin.address);
         connection.send(request.as_bytes());
-        assert_problem(&connection.answer(), status);
+        let answer = connection.answer();
+        assert_problem(&answer, status);
+        assert_guarded(&answer);
     }
     origin.run(&nginx, &["-s", "stop"]);
     site.check();

@@ -16,6 +16,9 @@ const TIMEOUT: Duration = Duration::from_secs(20);
 #[derive(Debug)]
 pub(crate) struct Answer {
     pub(crate) status: u16,
+    pub(crate) etag: Option<String>,
+    /// Seconds.
+    pub(crate) retry_after: Option<u32>,
     pub(crate) text: String,
 }
 
@@ -148,7 +151,13 @@ impl Client {
 
     pub(crate) async fn send(&self, request: RequestBuilder) -> Outcome {
         let response = request.send().await?;
-        Ok(Answer { status: response.status().as_u16(), text: response.text().await? })
+        let header = |name: &str| Some(response.headers().get(name)?.to_str().ok()?.to_owned());
+        Ok(Answer {
+            status: response.status().as_u16(),
+            etag: header("etag"),
+            retry_after: header("retry-after").and_then(|seconds| seconds.parse().ok()),
+            text: response.text().await?,
+        })
     }
 
     pub(crate) async fn call(&self, method: Method, path: &str, token: &str, body: Option<&Value>) -> Outcome {

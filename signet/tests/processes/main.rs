@@ -10,6 +10,7 @@
 )]
 
 mod changes;
+#[allow(dead_code, reason = "the tests of faults use more of it")]
 mod client;
 mod commands;
 mod faults;
@@ -19,4 +20,5 @@ mod leaked_key;
 mod probes;
 mod programs;
 mod rotation;
+#[allow(dead_code, reason = "the tests of faults use more of it")]
 mod site;

@@ -11,6 +11,7 @@ use std::{
 
 use actix_web::rt::task::spawn_blocking;
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
+use rustix::process::Pid;
 use serde_json::{Value, json};
 use service_kit::Clock;
 use shared_claims::{Claims, KeyRing, Signer};
@@ -72,6 +73,8 @@ pub(crate) struct Site {
     pub(crate) directory: TempDir,
     databases: Databases,
     ports: Ports,
+    /// The words before those that start a service.
+    pub(crate) launcher: Vec<String>,
 }
 
 /// Everybody knows from the start where the others will be.
@@ -107,9 +110,15 @@ impl Site {
         Self::on(Databases { auth: create(), user: create(), resource: create() }, algorithm)
     }
 
+    /// A site on files.
+    pub(crate) fn on_sqlite(algorithm: &str) -> Self {
+        let create = || TestDatabase::create(Backend::Sqlite).unwrap();
+        Self::on(Databases { auth: create(), user: create(), resource: create() }, algorithm)
+    }
+
     fn on(databases: Databases, algorithm: &str) -> Self {
         let directory = tempfile::Builder::new().prefix("signet-site.").tempdir().unwrap();
-        let site = Self { directory, databases, ports: Ports::reserve() };
+        let site = Self { directory, databases, ports: Ports::reserve(), launcher: Vec::new() };
         let ring = site.ring();
         site.signet_succeeds(&["keys", "generate", "--alg", algorithm, "--file", ring.to_str().unwrap()]);
         site
@@ -155,6 +164,16 @@ impl Site {
     /// Where a replica of auth-service is.
     pub(crate) fn auth_url(&self, replica: usize) -> String {
         format!("http://127.0.0.1:{}", self.ports.auth[replica])
+    }
+
+    /// Where user-service is.
+    pub(crate) fn user_url(&self) -> String {
+        format!("http://127.0.0.1:{}", self.ports.user)
+    }
+
+    /// The databases of auth-service, user-service and resource-service.
+    pub(crate) fn databases(&self) -> [&TestDatabase; 3] {
+        [&self.databases.auth, &self.databases.user, &self.databases.resource]
     }
 
     /// Takes the table away that tells which migrations were applied to resource-service's database.
@@ -258,6 +277,7 @@ impl Site {
         pairs.extend(environment);
         let mut service = Service {
             name,
+            launcher: self.launcher.clone(),
             program: programs::path_of(program),
             environment: pairs.into_iter().map(|(key, value)| (key.to_owned(), value.to_owned())).collect(),
             url: format!("http://{bind}"),
@@ -274,6 +294,7 @@ impl Site {
 /// A service that runs as a process of its own, and ends with this value.
 pub(crate) struct Service {
     pub(crate) name: &'static str,
+    launcher: Vec<String>,
     program: PathBuf,
     environment: Vec<(String, String)>,
     pub(crate) url: String,
@@ -287,7 +308,15 @@ impl Service {
     pub(crate) fn start(&mut self) {
         assert!(self.child.is_none(), "{} runs already", self.name);
         let log = File::options().create(true).append(true).open(&self.log).unwrap();
-        let child = Command::new(&self.program)
+        let mut command = match self.launcher.split_first() {
+            Some((first, rest)) => {
+                let mut command = Command::new(first);
+                command.args(rest).arg(&self.program);
+                command
+            }
+            None => Command::new(&self.program),
+        };
+        let child = command
             .env_clear()
             .envs(self.environment.iter().map(|(name, value)| (name, value)))
             .current_dir(&self.directory)
@@ -305,6 +334,16 @@ impl Service {
             child.kill().unwrap();
             child.wait().unwrap();
         }
+    }
+
+    /// Its process. It must run.
+    pub(crate) fn process(&self) -> Pid {
+        Pid::from_child(self.child.as_ref().unwrap())
+    }
+
+    /// Whether its process has ended by itself.
+    pub(crate) fn has_ended(&mut self) -> bool {
+        self.child.as_mut().is_some_and(|child| child.try_wait().unwrap().is_some())
     }
 
     /// Waits until it ends by itself, and says with which code.

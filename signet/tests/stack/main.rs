@@ -13,6 +13,7 @@ mod configuration;
 mod doctor;
 mod documentation;
 mod first_start;
+mod headers;
 mod helpers;
 mod import;
 mod operator;

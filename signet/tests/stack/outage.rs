@@ -113,6 +113,63 @@ on_both_databases! {
         user_running.stop().await;
         resource.stop().await;
     }
+
+    async fn a_user_service_that_is_gone_is_left_alone_and_found_again_within_a_second(db: TestDatabase) {
+        let user_listener = lasting_port();
+        let user_address = user_listener.local_addr().unwrap();
+        let auth_listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let auth_client = Client::new(format!("http://{}", auth_listener.local_addr().unwrap()));
+        let databases = Databases::next_to(db);
+        let config = databases.configuration(&[
+            LASTING_ISSUER,
+            ("SIGNET__SERVICES__USER_URL", &format!("http://{user_address}")),
+            ("SIGNET__SERVICES__AUTH_URL", &auth_client.base),
+        ]);
+        let clock = TestClock::new();
+        let user = |listener| RunningService::run(user_service::build(config.user.clone(), listener, clock.clock()).unwrap());
+        let user_running = user(user_listener);
+        let auth =
+            RunningService::run(auth_service::build(config.auth.clone(), auth_listener, clock.clock()).unwrap());
+        let tokens = Tokens::of(&auth_client.register("ada@example.com").await.expect(201));
+        user_running.stop().await;
+        // The queue of connections takes them, and nobody reads.
+        let silent = user_listener_of(&user_address);
+
+        let log_in = || auth_client.log_in("ada@example.com", PASSWORD);
+        let started = Instant::now();
+        for answer in futures_util::future::join_all((0..5).map(|_| log_in())).await {
+            assert_unavailable(answer, started);
+        }
+        // Most are turned away at once now; whoever finds out how it is waits as before, and nobody waits for them.
+        let mut at_once = 0;
+        for answer in futures_util::future::join_all((0..50).map(async |_| {
+            let started = Instant::now();
+            assert_unavailable(log_in().await, started);
+            started.elapsed()
+        })).await {
+            at_once += usize::from(answer < Duration::from_secs(1));
+        }
+        assert!(at_once >= 48, "{at_once}");
+        let metrics = auth_client.get_without_token("/metrics").await.expect(200).text;
+        assert!(metrics.contains("signet_peer_circuit_open{peer=\"user-service\"} 1"), "{metrics}");
+        auth_client.refresh(&tokens.refresh).await.expect(200);
+
+        drop(silent);
+        let user_running = user(user_listener_of(&user_address));
+        let back = Instant::now();
+        while log_in().await.status != 200 {
+            assert!(back.elapsed() < Duration::from_secs(10), "it is not found again");
+            tokio::task::yield_now().await;
+        }
+        assert!(back.elapsed() < Duration::from_secs(2), "{:?}", back.elapsed());
+        let metrics = auth_client.get_without_token("/metrics").await.expect(200).text;
+        assert!(metrics.contains("signet_peer_circuit_open{peer=\"user-service\"} 0"), "{metrics}");
+        for _ in 0..3 {
+            log_in().await.expect(200);
+        }
+        auth.stop().await;
+        user_running.stop().await;
+    }
 }
 
 fn user_listener_of(address: &std::net::SocketAddr) -> TcpListener {

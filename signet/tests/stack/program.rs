@@ -125,7 +125,12 @@ impl Home {
     }
 
     pub(crate) fn up_with(&self, arguments: &[&str], environment: &[(&str, &str)]) -> Running {
-        let mut command = self.command(&["--bind", "127.0.0.1:0"]);
+        self.up_at(0, arguments, environment)
+    }
+
+    /// With the origin on this port, and the services' own on the three after it.
+    pub(crate) fn up_at(&self, port: u16, arguments: &[&str], environment: &[(&str, &str)]) -> Running {
+        let mut command = self.command(&["--bind", &format!("127.0.0.1:{port}")]);
         command.args(arguments).envs(environment.iter().copied());
         Running::start(command)
     }

@@ -1,12 +1,17 @@
 //! No secret, token, password or hash in any line that the program logs, however much it is asked to log.
 
+use std::{
+    net::TcpListener,
+    sync::atomic::{AtomicU16, Ordering},
+};
+
 use reqwest::Method;
 use serde_json::json;
 use test_support::{TestDatabase, on_both_databases};
 
 use crate::{
     helpers::{ADMIN_EMAIL, Client, Tokens},
-    program::Home,
+    program::{Home, run},
 };
 
 const PASSWORD: &str = "marmalade-typewriter-on-the-roof";
@@ -83,6 +88,57 @@ async fn drive(client: &Client, admin_password: &str) -> Vec<String> {
     secrets
 }
 
+/// The first of four ports in a row that are free now, and that the system gives nobody by itself.
+fn four_ports() -> u16 {
+    /// Tests beside this one look elsewhere.
+    static TAKEN: AtomicU16 = AtomicU16::new(0);
+    let first = 20_000 + u16::try_from(std::process::id() % 2_000).unwrap() * 4;
+    let first = first + TAKEN.fetch_add(100, Ordering::Relaxed);
+    let is_free = |port: &u16| (0..4).all(|offset| TcpListener::bind(("127.0.0.1", port + offset)).is_ok());
+    (first..30_000).step_by(4).find(is_free).expect("four free ports")
+}
+
+/// A token that opens `/internal`.
+fn mint(mut command: std::process::Command) -> String {
+    command.args([
+        "--client",
+        "tests",
+        "--subject",
+        "tests",
+        "--scope",
+        "signet:internal",
+        "--audience",
+        "auth-service",
+    ]);
+    run(command).expect(0).trim().to_owned()
+}
+
+/// A client's secret, shown in each of the ways in which it may be.
+async fn drive_as_client(client: &Client, auth: &Client, service_token: &str, access: &str) -> Vec<String> {
+    let body = json!({ "name": "reports", "scope": "persons:read" });
+    let made = auth.call(Method::POST, "/internal/clients", service_token, Some(body)).await.expect(201).json();
+    let text = |name: &str| made[name].as_str().unwrap().to_owned();
+    let (id, secret) = (text("client_id"), text("client_secret"));
+    let post = |path: &str| client.request(Method::POST, path);
+    let grant = ("grant_type", "client_credentials");
+    let in_header = post("/auth/token").basic_auth(&id, Some(&secret)).form(&[grant]);
+    let token = client.send(in_header).await.expect(200).json()["access_token"].as_str().unwrap().to_owned();
+    let in_body = [grant, ("client_id", &*id), ("client_secret", &*secret)];
+    client.send(post("/auth/token").form(&in_body)).await.expect(200);
+    let twice = post("/auth/token").basic_auth(&id, Some(&secret)).form(&in_body);
+    client.send(twice).await.expect(400);
+    let without_id = post("/auth/token").form(&[grant, ("client_secret", &*secret)]);
+    client.send(without_id).await.expect(400);
+    let wrong = post("/auth/token").basic_auth(&id, Some(format!("{secret}x"))).form(&[grant]);
+    client.send(wrong).await.expect(401);
+    for path in ["/auth/introspect", "/auth/revoke"] {
+        client.send(post(path).basic_auth(&id, Some(&secret)).form(&[("token", access)])).await;
+    }
+    let encoded = reqwest::Client::new().get("http://a").basic_auth(&id, Some(&secret)).build().unwrap();
+    let encoded = encoded.headers()["authorization"].to_str().unwrap().trim_start_matches("Basic ").to_owned();
+    vec![secret, encoded, token]
+}
+
 on_both_databases! {
     async fn nothing_secret_is_logged_at_any_level_in_any_format(db: TestDatabase) {
         let home = Home::on(db);
@@ -90,7 +146,9 @@ on_both_databases! {
             // A data directory of its own makes secrets and an admin of its own; on PostgreSQL the admin is given.
             let admin_password = "clockwork-nightingale-at-the-window";
             let data_dir = format!("data-{round}");
-            let mut running = home.up_with(
+            let port = four_ports();
+            let mut running = home.up_at(
+                port,
                 &["--data-dir", &data_dir, "--demo"],
                 &[
                     ("RUST_LOG", EVERYTHING),
@@ -111,6 +169,12 @@ on_both_databases! {
                 }
             }
             let mut secrets = drive(&client, admin_password).await;
+            let service_token = home.command(&["token", "mint", "--data-dir", &data_dir, "--issuer", &running.url]);
+            let service_token = mint(service_token);
+            let access = secrets[secrets.len() - 2].clone();
+            let auth = Client::new(format!("http://127.0.0.1:{}", port + 1));
+            secrets.extend(drive_as_client(&client, &auth, &service_token, &access).await);
+            secrets.push(service_token);
             running.wait_for_line("/auth/logout");
             let (out, log) = running.stop();
 
