@@ -102,3 +102,23 @@ async fn a_statement_that_takes_too_long_is_given_up_unless_it_may() {
         assert!(took < Duration::from_secs(10), "PostgreSQL itself gave it up: {took:?}");
     }
 }
+
+#[actix_web::test]
+async fn who_waits_behind_others_for_a_database_that_is_gone_waits_no_longer_than_they_do() {
+    let Some(mut cluster) = TestCluster::start() else { return };
+    let database = open(&cluster.create_database());
+    read_pooled(&database).await.unwrap();
+    cluster.kill();
+    // This one finds the connection that there was, and that it is dead.
+    unavailable(read_pooled(&database)).await;
+    let later = async {
+        actix_web::rt::time::sleep(Duration::from_millis(700)).await;
+        unavailable(read_pooled(&database)).await
+    };
+    // There are two connections.
+    let (first, second) = (unavailable(read_pooled(&database)), unavailable(read_pooled(&database)));
+    let (first, second, third) = tokio::join!(first, second, later);
+    for took in [first, second, third] {
+        assert!(took < Duration::from_millis(2_600), "{took:?}");
+    }
+}

@@ -68,6 +68,9 @@ pub enum Backend {
 /// How long a request waits for its turn at the database, and how long a connection may take to be made.
 const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(2);
 
+/// How long it waits for a connection at least, once it has its turn.
+const LEAST_PATIENCE: Duration = Duration::from_millis(300);
+
 /// How long a request waits until it may write to SQLite, where a large import has the writer's turn for seconds.
 const WRITER_TIMEOUT: Duration = Duration::from_secs(5);
 
@@ -287,13 +290,18 @@ impl Database {
         T: Send + 'static,
         E: From<Error> + MaybeUnavailable + Send + 'static,
     {
+        let begun = Instant::now();
         let turn = turn(&self.inner.turns, ACQUIRE_TIMEOUT).await?;
+        // Who has waited for others who wait for a connection waits for one no longer than they did, but long enough to
+        // make one.
+        let patience = ACQUIRE_TIMEOUT.saturating_sub(begun.elapsed()).max(LEAST_PATIENCE);
         let inner = self.inner.clone();
         let context = RequestContext::current();
         let answer = spawn_blocking(move || {
             let _turns = (turn, writing);
             context::on_thread(context, || {
-                let mut connection = inner.pool.get().map_err(|cause| Error::from(StorageError::unreachable(cause)))?;
+                let connection = inner.pool.get_timeout(patience);
+                let mut connection = connection.map_err(|cause| Error::from(StorageError::unreachable(cause)))?;
                 let result = work(&mut connection.db);
                 if result.as_ref().is_err_and(MaybeUnavailable::is_unavailable) {
                     // This connection and every other one that was made before now may be dead.
