@@ -63,10 +63,17 @@ impl Sources {
 #[error("unknown token source {0:?}: it must be one of header, x-access-token, query, form")]
 pub struct UnknownSource(String);
 
+/// A header that a token may stand in. A framework knows the names in a form of its own, and need not make it each time.
+#[derive(Clone, Copy)]
+pub(crate) enum TokenHeader {
+    Authorization,
+    XAccessToken,
+}
+
 /// A request of whatever framework, as far as a token may stand in it.
 pub(crate) trait Request {
-    /// The values of a header, whose name is in lower case.
-    fn header(&self, name: &'static str) -> impl Iterator<Item = &[u8]>;
+    /// The values of a header.
+    fn header(&self, name: TokenHeader) -> impl Iterator<Item = &[u8]>;
 
     /// The query, without its question mark.
     fn query(&self) -> &str;
@@ -123,7 +130,7 @@ fn find<'r>(request: &'r impl Request, sources: Sources, realm: &str) -> Result<
 /// The value of a header that must not be repeated; `None` where it is absent.
 fn only_value<'r>(
     request: &'r impl Request,
-    name: &'static str,
+    name: TokenHeader,
     realm: &str,
     repeated: &'static str,
 ) -> Result<Option<&'r str>, Rejection> {
@@ -143,7 +150,7 @@ fn only_value<'r>(
 /// A scheme other than `Bearer`, or `Bearer` with nothing after it, presents no token.
 fn from_authorization<'r>(request: &'r impl Request, realm: &str) -> Result<Option<&'r str>, Rejection> {
     let repeated = "the request has more than one Authorization header";
-    let Some(value) = only_value(request, "authorization", realm, repeated)? else { return Ok(None) };
+    let Some(value) = only_value(request, TokenHeader::Authorization, realm, repeated)? else { return Ok(None) };
     let (scheme, token) = value.split_once(' ').unwrap_or((value, ""));
     let token = token.trim_matches(' ');
     Ok((scheme.eq_ignore_ascii_case("Bearer") && !token.is_empty()).then_some(token))
@@ -151,7 +158,7 @@ fn from_authorization<'r>(request: &'r impl Request, realm: &str) -> Result<Opti
 
 fn from_x_access_token<'r>(request: &'r impl Request, realm: &str) -> Result<Option<&'r str>, Rejection> {
     let repeated = "the request has more than one x-access-token header";
-    let value = only_value(request, "x-access-token", realm, repeated)?;
+    let value = only_value(request, TokenHeader::XAccessToken, realm, repeated)?;
     Ok(value.map(|token| token.trim_matches(' ')).filter(|token| !token.is_empty()))
 }
 

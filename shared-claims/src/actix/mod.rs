@@ -40,10 +40,10 @@ use std::ops::Deref;
 use std::sync::Arc;
 
 use actix_web::dev::Payload;
-use actix_web::http::header::HeaderValue;
+use actix_web::http::header::{self, HeaderName, HeaderValue};
 use actix_web::{FromRequest, HttpMessage as _, HttpRequest, web};
 
-use crate::bearer::{self, FormBearer};
+use crate::bearer::{self, FormBearer, TokenHeader};
 use crate::{Claims, Verifier};
 
 pub use crate::access::{Access, AnyToken, AnyUser};
@@ -110,8 +110,15 @@ fn authorize<A: Access>(request: &HttpRequest, sources: Sources) -> Result<Claim
     bearer::authorize::<A>(verifier, request, sources)
 }
 
+static AUTHORIZATION: HeaderName = header::AUTHORIZATION;
+static X_ACCESS_TOKEN: HeaderName = HeaderName::from_static("x-access-token");
+
 impl bearer::Request for HttpRequest {
-    fn header(&self, name: &'static str) -> impl Iterator<Item = &[u8]> {
+    fn header(&self, name: TokenHeader) -> impl Iterator<Item = &[u8]> {
+        let name = match name {
+            TokenHeader::Authorization => &AUTHORIZATION,
+            TokenHeader::XAccessToken => &X_ACCESS_TOKEN,
+        };
         self.headers().get_all(name).map(HeaderValue::as_bytes)
     }
 

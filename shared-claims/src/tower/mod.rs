@@ -34,12 +34,13 @@ use std::marker::PhantomData;
 use std::task::{Context, Poll};
 
 use futures_util::future::Either;
-use http::{HeaderValue, Request, Response};
+use http::header::{self, HeaderName, HeaderValue};
+use http::{Request, Response};
 use tower_layer::Layer;
 use tower_service::Service;
 
 use crate::access::{Access, AnyToken};
-use crate::bearer::{self, FormBearer, Sources};
+use crate::bearer::{self, FormBearer, Sources, TokenHeader};
 use crate::verifier::Verifier;
 
 pub use refusal::{GrpcStatus, Problem, Refusal};
@@ -157,8 +158,15 @@ where
     }
 }
 
+static AUTHORIZATION: HeaderName = header::AUTHORIZATION;
+static X_ACCESS_TOKEN: HeaderName = HeaderName::from_static("x-access-token");
+
 impl<B> bearer::Request for Request<B> {
-    fn header(&self, name: &'static str) -> impl Iterator<Item = &[u8]> {
+    fn header(&self, name: TokenHeader) -> impl Iterator<Item = &[u8]> {
+        let name = match name {
+            TokenHeader::Authorization => &AUTHORIZATION,
+            TokenHeader::XAccessToken => &X_ACCESS_TOKEN,
+        };
         self.headers().get_all(name).into_iter().map(HeaderValue::as_bytes)
     }
 
