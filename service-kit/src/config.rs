@@ -307,6 +307,8 @@ pub struct ServerConfig {
     pub header_timeout_seconds: u64,
     /// Seconds in which a body must be there; of a file, seconds in which the next piece must be.
     pub body_timeout_seconds: u64,
+    /// Seconds in which a client has to take something of its answer.
+    pub write_timeout_seconds: u64,
     /// Seconds that a connection is kept for the next request.
     pub keep_alive_seconds: u64,
     /// Seconds that requests in flight have to finish in when the service is asked to stop.
@@ -333,6 +335,7 @@ impl ServerConfig {
         for (key, seconds) in [
             ("server.header_timeout_seconds", self.header_timeout_seconds),
             ("server.body_timeout_seconds", self.body_timeout_seconds),
+            ("server.write_timeout_seconds", self.write_timeout_seconds),
             ("server.keep_alive_seconds", self.keep_alive_seconds),
         ] {
             if !(1..=3_600).contains(&seconds) {
@@ -449,6 +452,7 @@ mod tests {
             workers = 0
             header_timeout_seconds = 10
             body_timeout_seconds = 30
+            write_timeout_seconds = 60
             keep_alive_seconds = 75
             shutdown_timeout_seconds = 30
             hsts_max_age_seconds = 60

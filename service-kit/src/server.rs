@@ -2,7 +2,7 @@
 
 use std::{
     fmt,
-    future::Future,
+    future::{Future, ready},
     io,
     net::{SocketAddr, TcpListener},
     pin::{Pin, pin},
@@ -11,20 +11,26 @@ use std::{
 };
 
 use actix_cors::Cors;
+use actix_http::{HttpService, error::DispatchError};
+use actix_service::{IntoServiceFactory as _, ServiceFactoryExt as _, fn_service, map_config};
 use actix_web::{
-    App, HttpServer,
-    dev::{Server, ServerHandle},
+    App, Error as ActixError,
+    dev::{AppConfig, Server, ServerHandle},
     http::header::{self, HeaderName},
     middleware::Condition,
+    rt::net::TcpStream,
     web,
 };
 use tokio::sync::watch;
 
 use crate::{
     config::{ConfigError, ServerConfig},
-    http::{BodyTimeout, RequestScope, TrustedProxies, not_found},
+    http::{BodyTimeout, Paced, RequestScope, TrustedProxies, not_found},
     metrics::Metrics,
 };
+
+/// How long a client has to take the end of the last answer, once its connection is to be closed.
+const LAST_BYTES: Duration = Duration::from_secs(1);
 
 /// Why a service does not start.
 #[derive(Debug, thiserror::Error)]
@@ -150,22 +156,49 @@ impl Service {
         let proxies = web::Data::new(TrustedProxies(config.trusted_proxies.clone()));
         let body_timeout = BodyTimeout(Duration::from_secs(config.body_timeout_seconds));
         let (origins, scope) = (config.cors_origins.clone(), RequestScope::new(metrics, config));
-        let server = HttpServer::new(move || {
-            App::new()
+        let [header_timeout, keep_alive, write_timeout] =
+            [config.header_timeout_seconds, config.keep_alive_seconds, config.write_timeout_seconds]
+                .map(Duration::from_secs);
+        let server = Server::build();
+        let stopping = server.graceful_shutdown_signal();
+        // What actix-web's own server does, over connections that have a pace.
+        let connections = move || {
+            let app = App::new()
                 .app_data(proxies.clone())
                 .app_data(body_timeout)
                 .configure(routes.clone())
                 .default_service(web::to(not_found))
                 .wrap(Condition::new(!origins.is_empty(), cors(&origins)))
                 .wrap(scope.clone())
-        })
-        .workers(config.worker_count())
-        .shutdown_timeout(config.shutdown_timeout_seconds)
-        .client_request_timeout(Duration::from_secs(config.header_timeout_seconds))
-        .keep_alive(Duration::from_secs(config.keep_alive_seconds))
-        .disable_signals()
-        .listen(listener)?
-        .run();
+                .into_factory()
+                .map_err(|error: ActixError| error.error_response());
+            let stopping = stopping.clone();
+            let http = HttpService::build()
+                .graceful_shutdown_signal(move || {
+                    let stopping = stopping.clone();
+                    async move { stopping.notified().await }
+                })
+                .client_request_timeout(header_timeout)
+                .client_disconnect_timeout(LAST_BYTES)
+                .keep_alive(keep_alive)
+                .local_addr(address)
+                .on_connect_ext(|stream: &Paced, connection| {
+                    connection.insert(stream.pace());
+                })
+                .h1(map_config(app, |()| AppConfig::default()));
+            fn_service(move |stream: TcpStream| {
+                let stream = Paced::new(stream, write_timeout);
+                let peer = stream.peer();
+                ready(Ok::<_, DispatchError>((stream, peer)))
+            })
+            .and_then(http)
+        };
+        let server = server
+            .workers(config.worker_count())
+            .shutdown_timeout(config.shutdown_timeout_seconds)
+            .disable_signals()
+            .listen(format!("http-{address}"), listener, connections)?
+            .run();
         Ok(Self {
             address,
             handle: server.handle(),

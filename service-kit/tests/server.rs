@@ -3,9 +3,15 @@
 
 use std::{
     collections::HashMap,
-    io::{Read as _, Write as _},
+    future::{Future as _, poll_fn},
+    io::{ErrorKind, Read as _, Write as _},
     net::{TcpListener, TcpStream},
-    sync::Arc,
+    pin::pin,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::Duration,
 };
 
 use actix_web::{HttpRequest, HttpResponse, error::ErrorInternalServerError, rt::task::JoinHandle, web};
@@ -19,7 +25,10 @@ use service_kit::{
     metrics::{self, Metrics},
     validate::Invalid,
 };
-use tokio::sync::Notify;
+use tokio::{
+    io::{AsyncReadExt as _, AsyncWriteExt as _},
+    sync::Notify,
+};
 
 struct Server {
     url: String,
@@ -44,6 +53,7 @@ impl Server {
             workers: 1,
             header_timeout_seconds: 10,
             body_timeout_seconds: 30,
+            write_timeout_seconds: 60,
             keep_alive_seconds: 75,
             shutdown_timeout_seconds: 5,
             hsts_max_age_seconds: 60,
@@ -321,4 +331,79 @@ async fn a_client_that_does_not_go_on_is_not_waited_for() {
     }
     assert!(idle.starts_with("HTTP/1.1 200 ") && idle.ends_with("fine"), "{idle}");
     server.stop().await;
+}
+
+/// Sends all of this, and listens only after a while: how many answers came before the connection was closed.
+async fn answers_to_all(server: &Server, requests: &str, deaf: Duration) -> usize {
+    let stream = tokio::net::TcpStream::connect(server.url.trim_start_matches("http://")).await.unwrap();
+    let (mut reading, mut writing) = stream.into_split();
+    let listen = async {
+        tokio::time::sleep(deaf).await;
+        let mut received = Vec::new();
+        let read = tokio::time::timeout(Duration::from_secs(20), reading.read_to_end(&mut received)).await;
+        let Ok(read) = read else { panic!("the connection stays open") };
+        if let Err(cause) = read {
+            assert_eq!(cause.kind(), ErrorKind::ConnectionReset);
+        }
+        received.windows(9).filter(|nine| nine == b"HTTP/1.1 ").count()
+    };
+    // Whoever was given up cannot send.
+    let (_, answers) = tokio::join!(writing.write_all(requests.as_bytes()), listen);
+    answers
+}
+
+fn request(path: &str, more: &str) -> String {
+    format!("GET {path} HTTP/1.1\r\nhost: a\r\n{more}\r\n")
+}
+
+#[actix_web::test]
+async fn a_client_that_sends_on_while_its_request_takes_long_keeps_nobody_busy() {
+    const MORE: usize = 20_000;
+    static POLLS: AtomicUsize = AtomicUsize::new(0);
+
+    async fn slow() -> &'static str {
+        let mut wait = pin!(tokio::time::sleep(Duration::from_millis(500)));
+        poll_fn(|context| {
+            POLLS.fetch_add(1, Ordering::Relaxed);
+            wait.as_mut().poll(context)
+        })
+        .await;
+        "slow"
+    }
+    let server = Server::start(|config| {
+        config.service(Endpoint::new("/slow").get(slow).post(slow));
+        config.service(Endpoint::new("/fast").get(fine));
+    });
+    let (more, last) = (request("/fast", "").repeat(MORE), request("/fast", "connection: close\r\n"));
+    let with_body = "POST /slow HTTP/1.1\r\nhost: a\r\ncontent-length: 40000\r\n\r\n".to_owned() + &"x".repeat(40_000);
+    for first in [request("/slow", ""), with_body] {
+        POLLS.store(0, Ordering::Relaxed);
+        let requests = first + &more + &last;
+        assert!(answers_to_all(&server, &requests, Duration::ZERO).await > 0);
+        let polls = POLLS.load(Ordering::Relaxed);
+        assert!(polls < 100, "{polls}");
+    }
+    let requests = request("/slow", "") + &more + &last;
+    assert_eq!(answers_to_all(&server, &requests, Duration::ZERO).await, MORE + 2);
+    server.stop().await;
+}
+
+#[actix_web::test]
+async fn a_client_that_does_not_listen_is_waited_for_and_given_up_in_the_end() {
+    const REQUESTS: usize = 1_000;
+
+    async fn large() -> String {
+        "x".repeat(32 * 1024)
+    }
+    let requests = request("/large", "").repeat(REQUESTS - 1) + &request("/large", "connection: close\r\n");
+    let routes = |config: &mut web::ServiceConfig| {
+        config.service(Endpoint::new("/large").get(large));
+    };
+    let patient = Server::start(routes);
+    assert_eq!(answers_to_all(&patient, &requests, Duration::from_millis(1_500)).await, REQUESTS);
+    patient.stop().await;
+    let impatient = Server::start_with(|config| config.write_timeout_seconds = 1, routes);
+    let answers = answers_to_all(&impatient, &requests, Duration::from_millis(2_500)).await;
+    assert!(answers < REQUESTS, "{answers}");
+    impatient.stop().await;
 }

@@ -23,7 +23,10 @@ use actix_web::{
 };
 use futures_util::{FutureExt as _, StreamExt as _, stream};
 
-use super::TrustedProxies;
+use super::{
+    TrustedProxies,
+    pace::{Answering, Pace},
+};
 use crate::{
     config::ServerConfig,
     context::RequestContext,
@@ -95,7 +98,7 @@ where
 
     fn new_transform(&self, service: S) -> Self::Future {
         let (metrics, hsts, routes) = (self.metrics.clone(), self.hsts.clone(), Rc::default());
-        ready(Ok(RequestScopeService { service: Rc::new(service), metrics, hsts, routes }))
+        ready(Ok(RequestScopeService { service: Rc::new(service), metrics, hsts, routes, turns: Turns::default() }))
     }
 }
 
@@ -105,6 +108,7 @@ pub struct RequestScopeService<S> {
     metrics: Option<Metrics>,
     hsts: Option<Hsts>,
     routes: Rc<Routes>,
+    turns: Turns,
 }
 
 impl<S, B> Service<ServiceRequest> for RequestScopeService<S>
@@ -121,7 +125,9 @@ where
     }
 
     fn call(&self, mut request: ServiceRequest) -> Self::Future {
-        let unread = Unread::watch(&mut request);
+        let pace = request.conn_data::<Rc<Pace>>().cloned();
+        let unread = Unread::watch(&mut request, pace.as_ref());
+        let answering = pace.map(|pace| pace.answer(content_length(request.headers())));
         let text = |name| request.headers().get(name).and_then(|value: &HeaderValue| value.to_str().ok());
         let mut context = RequestContext::new(text(&X_REQUEST_ID), text(&TRACEPARENT));
         // Only services may call these, so nobody outside has a say in how long anything may take.
@@ -133,9 +139,14 @@ where
         let hsts = self.hsts.as_ref().and_then(|hsts| hsts.for_request(&request));
         let (service, metrics, routes) = (self.service.clone(), self.metrics.clone(), self.routes.clone());
         let method = request.method().clone();
+        let gives_way = self.turns.take();
         Box::pin(context.scope(async move {
+            let _answering = answering;
             let _in_flight = metrics.as_ref().map(Metrics::enter);
             let started = Instant::now();
+            if gives_way {
+                tokio::task::yield_now().await;
+            }
             let failed = |response: HttpResponse| {
                 if let Some(metrics) = &metrics {
                     routes.count(metrics, &method, UNMATCHED, response.status(), started.elapsed());
@@ -182,6 +193,25 @@ where
     }
 }
 
+/// Says of one request in as many as may wait on a connection that it is to give way once.
+///
+/// actix-http reads on while a request is pending and fewer than 16 wait behind it. If all that wait are then answered
+/// without ever being pending, it has forgotten what came meanwhile: that stays unanswered until the client sends more.
+/// With one in each 16 that is pending, there is one among the last that wait, and it reads on.
+#[derive(Default)]
+struct Turns(Cell<u32>);
+
+impl Turns {
+    /// As many as actix-http lets wait on a connection.
+    const WAITING: u32 = 16;
+
+    fn take(&self) -> bool {
+        let turn = self.0.get();
+        self.0.set(turn.wrapping_add(1));
+        turn.is_multiple_of(Self::WAITING)
+    }
+}
+
 /// A body in pieces, of which a handler need not have read the end.
 ///
 /// actix-http waits for such an end for as long as it takes, once the handler has let go of the body: whoever sends
@@ -195,16 +225,18 @@ struct Pieces {
 }
 
 impl Unread {
-    fn watch(request: &mut ServiceRequest) -> Option<Self> {
+    fn watch(request: &mut ServiceRequest, pace: Option<&Rc<Pace>>) -> Option<Self> {
         if !request.headers().contains_key(header::TRANSFER_ENCODING) {
             return None;
         }
         let pieces = Rc::new(Pieces { payload: RefCell::new(request.take_payload()), ended: Cell::new(false) });
-        let shared = pieces.clone();
+        let (shared, pace) = (pieces.clone(), pace.cloned());
         let stream = stream::poll_fn(move |context| {
             let polled = shared.payload.borrow_mut().poll_next_unpin(context);
-            if matches!(polled, Poll::Ready(None | Some(Err(_)))) {
-                shared.ended.set(true);
+            match (&polled, &pace) {
+                (Poll::Ready(None | Some(Err(_))), _) => shared.ended.set(true),
+                (Poll::Ready(Some(Ok(chunk))), Some(pace)) => Answering::took(pace, chunk.len()),
+                _ => {}
             }
             polled
         });
@@ -222,6 +254,10 @@ impl Unread {
             });
         }
     }
+}
+
+fn content_length(headers: &header::HeaderMap) -> Option<u64> {
+    headers.get(header::CONTENT_LENGTH)?.to_str().ok()?.parse().ok()
 }
 
 /// A failure outside of any handler, rendered while the request's context is still at hand.

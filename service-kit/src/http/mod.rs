@@ -5,10 +5,10 @@ mod body;
 mod endpoint;
 mod etag;
 mod middleware;
+mod pace;
 mod page;
 mod query;
 
-pub(crate) use self::middleware::Subject;
 pub use self::{
     address::{ClientAddress, TrustedProxies},
     body::{BodyTimeout, FormOrJson, Json, MAX_BODY_BYTES, Whole, present},
@@ -18,3 +18,4 @@ pub use self::{
     page::{Cursor, Limit, Page},
     query::Query,
 };
+pub(crate) use self::{middleware::Subject, pace::Paced};

@@ -78,6 +78,11 @@ impl Connection {
         }
     }
 
+    /// Waits as long, or until something comes; it is read later.
+    pub(crate) fn listen(&mut self, patience: Duration) {
+        let _ = self.receive(patience);
+    }
+
     /// All answers until the connection is closed, or nothing more comes; and whether it was closed.
     pub(crate) fn all(mut self) -> (Vec<Answer>, bool) {
         let mut answers = Vec::new();
