@@ -3,7 +3,6 @@
 
 use std::{
     hint::black_box,
-    sync::LazyLock,
     time::{Duration, Instant},
 };
 
@@ -14,35 +13,31 @@ const ROUNDS: usize = 15;
 fn main() {
     let cost = std::env::args().find_map(|argument| argument.parse().ok()).unwrap_or(10);
     let input = Input { salt: black_box([7; 16]), password: b"correct horse battery staple\0" };
-    let mut times: Vec<Vec<Duration>> = vec![Vec::new(); LANES];
+    let mut times: Vec<Vec<Duration>> = vec![Vec::new(); LANES + 1];
     // In turns, so that a machine that is busy for a while slows all of them down alike.
     for _ in 0..ROUNDS {
-        for (lanes, times) in (1..).zip(&mut times) {
+        for (lanes, times) in times.iter_mut().enumerate() {
             let inputs = vec![input; lanes];
-            let began = cpu_time();
-            black_box(bcrypt_lanes::bcrypt(cost, &inputs));
-            times.push(cpu_time().saturating_sub(began) / u32::try_from(lanes).unwrap_or(1));
+            let began = Instant::now();
+            if lanes == 0 {
+                black_box(bcrypt::bcrypt(cost, input.salt, input.password));
+            } else {
+                black_box(bcrypt_lanes::bcrypt(cost, &inputs, || {}));
+            }
+            times.push(began.elapsed() / u32::try_from(lanes.max(1)).unwrap_or(1));
         }
     }
-    println!("cost {cost}, milliseconds of CPU per hash, least of {ROUNDS}");
+    println!("cost {cost}, milliseconds per hash, least of {ROUNDS}");
     // What a run takes beyond the least of them, the rest of the machine took.
     let least = times.iter().map(|times| times.iter().min().map_or(f64::NAN, |least| least.as_secs_f64() * 1000.0));
-    let mut alone = f64::NAN;
-    for (lanes, least) in (1..).zip(least) {
-        if lanes == 1 {
-            alone = least;
+    let mut reference = f64::NAN;
+    for (lanes, least) in least.enumerate() {
+        if lanes == 0 {
+            reference = least;
             println!("{:>28}{least:>10.2}", "the bcrypt crate");
         } else {
-            println!("{:>28}{least:>10.2}{:>8.2} times as many", format!("{lanes} side by side"), alone / least);
+            let name = if lanes == 1 { "alone".to_owned() } else { format!("{lanes} side by side") };
+            println!("{name:>28}{least:>10.2}{:>8.2} times as many", reference / least);
         }
     }
-}
-
-/// The time that this thread has run for, so that whatever else the machine does counts little; the time by the clock where
-/// the kernel does not tell.
-fn cpu_time() -> Duration {
-    static BEGAN: LazyLock<Instant> = LazyLock::new(Instant::now);
-    let told = std::fs::read_to_string("/proc/thread-self/schedstat").ok();
-    let nanos = told.and_then(|text| text.split_whitespace().next()?.parse().ok());
-    nanos.map_or_else(|| BEGAN.elapsed(), Duration::from_nanos)
 }

@@ -1,11 +1,11 @@
 //! Where passwords are judged, hashed and verified: on threads of their own, so that nothing else waits for them.
 //!
 //! A fixed number of threads takes jobs from one bounded queue and works on several of one cost side by side, which takes
-//! little longer than one. Accounts take turns: the first job of each comes before the second of any, and whoever fills
-//! the queue makes room for the others. A full queue refuses at once, and it is full when what waits is as much as can be
-//! begun before the deadline, going by how long it took lately. A job that waited beyond its deadline all the same, or
-//! for longer than its caller waits, or whose caller has gone, costs no hash: what cannot be done in time is not begun. The threads run at the lowest priority,
-//! so that whatever else the process does comes first.
+//! little longer than one. What cannot be begun in time is refused at once, going by how long it took lately: before the
+//! deadline, and before its caller's, with the time left that it takes. Half of the queue is for accounts of which none
+//! waits yet, so no account keeps the others out. A job that is late all the same, or whose caller has gone, costs no
+//! hash. The threads run at the lowest priority, and pause for an instant after each millisecond of work, so that whatever
+//! else the machine does comes first.
 
 use std::{
     collections::{BTreeMap, VecDeque},
@@ -21,7 +21,7 @@ use std::{
 };
 
 use anyhow::anyhow;
-use bcrypt_lanes::LANES;
+use bcrypt_lanes::{Input, LANES};
 use service_kit::{
     context,
     metrics::{
@@ -45,6 +45,20 @@ use crate::{
 /// Seconds after which a refused caller may try again: about the time that a full queue takes to drain.
 const RETRY_AFTER_SECONDS: u32 = 2;
 
+/// A kernel shares a processor among sessions and containers before it looks at the priority of their threads, and lets
+/// one that has work go on for milliseconds. So a hashing thread works no longer than this without giving way.
+const WORK: Duration = Duration::from_micros(800);
+
+/// How long it gives way: until its timer can be served again, which takes Linux some 50 microseconds. Whoever waited has
+/// the processor by then, and keeps it.
+const PAUSE: Duration = Duration::from_micros(1);
+
+/// The cost at which a thread finds out how fast it is before there was a real password: some milliseconds.
+const TRIAL_COST: u32 = 6;
+
+/// How often it tries.
+const TRIALS: usize = 3;
+
 /// The threads and their queue. The threads end when it is dropped.
 pub(crate) struct HashingPool {
     shared: Arc<Shared>,
@@ -54,7 +68,6 @@ struct Shared {
     scheme: Scheme,
     queue: Mutex<Queue>,
     filled: Condvar,
-    deadline: Duration,
     threads: usize,
     busy: AtomicUsize,
     took: Histogram,
@@ -105,10 +118,9 @@ struct Waiting {
     job: Job,
     /// Whose it is, as a number that nobody outside can foresee.
     account: u64,
-    /// How many jobs of that account waited when it came.
-    rank: usize,
     cost: u32,
-    expires_at: Instant,
+    /// When it is too late to begin.
+    begin_by: Instant,
 }
 
 /// A job of which nothing but bcrypt is left to do.
@@ -126,14 +138,15 @@ impl Prepared {
     }
 }
 
-/// The jobs that wait, by rank, and by age within one.
+/// The jobs that wait, the oldest first.
 struct Queue {
     waiting: VecDeque<Waiting>,
     capacity: usize,
-    /// How many can be begun before the deadline, as far as that is known.
-    promised: usize,
-    /// How long as many jobs as are done side by side took lately.
-    full_batch: Option<Duration>,
+    /// How long a job may wait at most.
+    deadline: Duration,
+    threads: usize,
+    /// How long as many jobs as are done side by side took lately on one of the threads; zero where that is not known.
+    full_batch: Duration,
     closed: bool,
     refused: Refused,
 }
@@ -153,12 +166,11 @@ impl HashingPool {
         queue_length: usize,
         deadline: Duration,
     ) -> Result<Self, io::Error> {
-        let queue = Queue::new(queue_length);
+        let queue = Queue::new(queue_length, deadline, threads);
         let shared = Arc::new(Shared {
             scheme,
             queue: Mutex::new(queue),
             filled: Condvar::new(),
-            deadline,
             threads,
             busy: AtomicUsize::new(0),
             took: durations(),
@@ -169,6 +181,7 @@ impl HashingPool {
             let shared = pool.shared.clone();
             thread::Builder::new().name(format!("hashing-{number}")).spawn(move || {
                 lower_priority();
+                shared.try_out();
                 shared.work();
             })?;
         }
@@ -207,18 +220,11 @@ impl HashingPool {
 
     fn submit(&self, account: &str, job: Job) -> Result<(), Error> {
         let account = self.shared.accounts.hash_one(account);
-        // Whoever asks may have less patience than that, and the hash takes some of it.
-        let patience = context::time_left().map_or(Duration::MAX, |left| left / 4 * 3);
-        if patience.is_zero() {
-            self.shared.queue().refused.deadline += 1;
-            return Err(overloaded());
-        }
-        let expires_at = Instant::now() + self.shared.deadline.min(patience);
         let cost = match &job {
             Job::Verify { stored: Some(stored), .. } => stored.cost(),
             Job::Verify { stored: None, .. } | Job::Hash { .. } => self.shared.scheme.cost(),
         };
-        if !self.shared.queue().push(Waiting { job, account, rank: 0, cost, expires_at }) {
+        if !self.shared.queue().push(job, account, cost, context::time_left()) {
             return Err(overloaded());
         }
         self.shared.filled.notify_one();
@@ -255,7 +261,7 @@ impl Collector for Figures {
             for (reason, count) in counts {
                 refused.get_or_create(&vec![("reason", reason.to_owned())]).inc_by(count);
             }
-            (queue.waiting.len(), queue.room())
+            (queue.waiting.len(), queue.room(queue.deadline))
         };
         gauge(&mut encoder, "hashing_queue_length", "Passwords that wait for a thread", None, number(length))?;
         gauge(&mut encoder, "hashing_queue_capacity", "Passwords that may wait", None, number(capacity))?;
@@ -272,48 +278,67 @@ impl Collector for Figures {
 }
 
 impl Queue {
-    fn new(capacity: usize) -> Self {
+    fn new(capacity: usize, deadline: Duration, threads: usize) -> Self {
         Self {
             waiting: VecDeque::new(),
             capacity,
-            promised: usize::MAX,
-            full_batch: None,
+            deadline,
+            threads,
+            full_batch: Duration::ZERO,
             closed: false,
             refused: Refused::default(),
         }
     }
 
-    /// How many may wait.
-    fn room(&self) -> usize {
-        self.capacity.min(self.promised)
+    /// How long a batch may take: it may have to share the processor more than lately.
+    fn slow_batch(&self) -> Duration {
+        self.full_batch * 4 / 3
     }
 
-    /// As many jobs as are done side by side took so long on one of the threads.
-    fn took(&mut self, full_batch: Duration, threads: usize, deadline: Duration) {
-        let usual = self.full_batch.map_or(full_batch, |before| (before * 3 + full_batch) / 4);
-        self.full_batch = Some(usual);
-        let batches = deadline.as_micros() / usual.as_micros().max(1);
-        // One batch for each thread is let in always, or nothing could be learnt from the next.
-        let batches = usize::try_from(batches).unwrap_or(usize::MAX).max(1);
-        self.promised = batches.saturating_mul(LANES).saturating_mul(threads);
+    /// How long a job may wait whose caller waits for so long: some of that time the hash takes. There is nothing to
+    /// spare in that: whoever was let in is begun with as long as it can be finished.
+    fn patience(&self, caller: Option<Duration>) -> Duration {
+        let caller =
+            caller.map_or(Duration::MAX, |left| left.saturating_sub(self.full_batch).clamp(left / 4, left / 4 * 3));
+        self.deadline.min(caller)
     }
 
-    /// Takes a job in, unless the queue is full. Jobs that nobody waits for any more make room, and so does the last one
-    /// of the account that has most, if it has more than this one.
-    fn push(&mut self, mut waiting: Waiting) -> bool {
-        if self.waiting.len() >= self.room() {
+    /// How many may wait, if the last of them is to be begun within the time even if all batches are slow ones.
+    fn room(&self, patience: Duration) -> usize {
+        // Its own batch may be slow as well. Each thread may have only just begun with one, and there is to be time for
+        // one more: for a while, what else the machine does may leave half of it for hashing.
+        let own = self.slow_batch().saturating_sub(self.full_batch);
+        let time = patience.saturating_sub(own + self.slow_batch()).as_nanos();
+        let jobs = (time * (LANES * self.threads) as u128).checked_div(self.slow_batch().as_nanos());
+        let jobs = jobs.map_or(usize::MAX, |jobs| usize::try_from(jobs).unwrap_or(usize::MAX));
+        // One batch is let in always, or nothing could be learnt from the next.
+        self.capacity.min(jobs.max(LANES))
+    }
+
+    /// As many jobs as are done side by side took so long on one of the threads. What takes longer than usual counts at
+    /// once, and what takes less by and by.
+    fn took(&mut self, full_batch: Duration) {
+        self.full_batch = full_batch.max((self.full_batch * 3 + full_batch) / 4);
+    }
+
+    /// Takes a job in whose caller waits for so long, unless there is no room. Jobs that nobody waits for any more make
+    /// room.
+    fn push(&mut self, job: Job, account: u64, cost: u32, caller: Option<Duration>) -> bool {
+        let patience = self.patience(caller);
+        if patience.is_zero() {
+            self.refused.deadline += 1;
+            return false;
+        }
+        let room = self.room(patience);
+        if self.waiting.len() >= room / 2 {
             self.waiting.retain(|waiting| !waiting.job.is_abandoned());
         }
-        waiting.rank = self.waiting.iter().filter(|other| other.account == waiting.account).count();
-        if self.waiting.len() >= self.room() {
+        let is_first = self.waiting.iter().all(|other| other.account != account);
+        if self.waiting.len() >= if is_first { room } else { room / 2 } {
             self.refused.queue_full += 1;
-            match self.waiting.pop_back_if(|last| last.rank > waiting.rank) {
-                Some(last) => last.job.refuse(),
-                None => return false,
-            }
+            return false;
         }
-        let place = self.waiting.partition_point(|other| other.rank <= waiting.rank);
-        self.waiting.insert(place, waiting);
+        self.waiting.push_back(Waiting { job, account, cost, begin_by: Instant::now() + patience });
         true
     }
 
@@ -323,10 +348,10 @@ impl Queue {
         let mut jobs = Vec::new();
         let mut common_cost = None;
         let mut at = 0;
-        while let Some(Waiting { job, cost, expires_at, .. }) = self.waiting.get(at)
+        while let Some(Waiting { job, cost, begin_by, .. }) = self.waiting.get(at)
             && jobs.len() < LANES
         {
-            let (is_late, is_abandoned) = (*expires_at <= now, job.is_abandoned());
+            let (is_late, is_abandoned) = (*begin_by <= now, job.is_abandoned());
             if !is_late && !is_abandoned && *cost != *common_cost.get_or_insert(*cost) {
                 at += 1;
                 continue;
@@ -352,6 +377,20 @@ impl Shared {
         self.queue.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Finds out how long a batch will take, so that the first storm is no surprise.
+    fn try_out(&self) {
+        let cost = self.scheme.cost().min(TRIAL_COST);
+        let inputs = [Input { salt: [0; 16], password: b"\0" }; LANES];
+        let tries = (0..TRIALS).map(|_| {
+            let began = Instant::now();
+            std::hint::black_box(bcrypt_lanes::bcrypt(cost, &inputs, || {}));
+            began.elapsed()
+        });
+        // What the others took longer, the start of everything else took.
+        let least = tries.min().unwrap_or_default();
+        self.queue().took(least * (1 << (self.scheme.cost() - cost)));
+    }
+
     fn work(&self) {
         while let Some(jobs) = self.next() {
             let (began, count) = (Instant::now(), jobs.len());
@@ -365,7 +404,7 @@ impl Shared {
                 self.took.observe(took.as_secs_f64());
             }
             if count == LANES {
-                self.queue().took(took, self.threads, self.deadline);
+                self.queue().took(took);
             }
             if done.is_err() {
                 log::error!("a hashing job panicked");
@@ -439,13 +478,21 @@ impl Shared {
 fn compute<'a>(computations: impl Iterator<Item = &'a Computation>) -> Vec<[u8; 24]> {
     let computations: Vec<_> = computations.collect();
     let mut digests = vec![[0; 24]; computations.len()];
+    let mut worked_since = Instant::now();
+    let mut pause = || {
+        if worked_since.elapsed() >= WORK {
+            #[allow(clippy::disallowed_methods, reason = "this thread belongs to nobody else, and is to sleep")]
+            thread::sleep(PAUSE);
+            worked_since = Instant::now();
+        }
+    };
     let mut by_cost: BTreeMap<u32, Vec<usize>> = BTreeMap::new();
     for (at, computation) in computations.iter().enumerate() {
         by_cost.entry(computation.cost()).or_default().push(at);
     }
     for (cost, places) in by_cost {
         let inputs: Vec<_> = places.iter().map(|&at| computations[at].input()).collect();
-        for (at, digest) in places.into_iter().zip(bcrypt_lanes::bcrypt(cost, &inputs)) {
+        for (at, digest) in places.into_iter().zip(bcrypt_lanes::bcrypt(cost, &inputs, &mut pause)) {
             digests[at] = digest;
         }
     }
@@ -495,62 +542,59 @@ mod tests {
 
     type Answer = oneshot::Receiver<Result<Verified, Error>>;
 
-    fn waiting(expires_at: Instant, cost: u32) -> (Waiting, Answer) {
-        of(0, expires_at, cost)
+    const MINUTE: Duration = Duration::from_mins(1);
+
+    /// A queue of two threads.
+    fn queue(capacity: usize) -> Queue {
+        Queue::new(capacity, MINUTE, 2)
     }
 
-    fn of(account: u64, expires_at: Instant, cost: u32) -> (Waiting, Answer) {
+    fn job() -> (Job, Answer) {
         let (answer, answered) = oneshot::channel();
         let password = Password::presented(Secret::from("x".to_owned())).unwrap();
-        (Waiting { job: Job::Verify { password, stored: None, answer }, account, rank: 0, cost, expires_at }, answered)
+        (Job::Verify { password, stored: None, answer }, answered)
+    }
+
+    /// Somebody else's each time.
+    fn push(queue: &mut Queue, cost: u32) -> Option<Answer> {
+        let (job, answer) = job();
+        let account = queue.waiting.back().map_or(1000, |last| last.account + 1);
+        queue.push(job, account, cost, None).then_some(answer)
     }
 
     #[test]
     fn a_job_that_waited_too_long_is_refused_without_being_done() {
-        let now = Instant::now();
-        let mut queue = Queue::new(8);
-        let (late, mut late_answer) = waiting(now, 4);
-        let (timely, mut timely_answer) = waiting(now + Duration::from_millis(1), 4);
-        assert!(queue.push(late) && queue.push(timely));
+        let mut queue = queue(8);
+        let mut late = push(&mut queue, 4).unwrap();
+        let mut timely = push(&mut queue, 4).unwrap();
+        let now = queue.waiting[0].begin_by;
+        queue.waiting[1].begin_by = now + Duration::from_millis(1);
         assert_eq!(queue.take(now).len(), 1);
         assert!(queue.take(now).is_empty());
-        let refused = late_answer.try_recv().unwrap().unwrap_err();
+        let refused = late.try_recv().unwrap().unwrap_err();
         assert!(matches!(refused, Error::Kit(service_kit::Error::Overloaded { .. })));
         assert_eq!(queue.refused.deadline, 1);
         // The one that was taken was dropped by this test, unanswered.
-        assert_eq!(timely_answer.try_recv().unwrap_err(), oneshot::error::TryRecvError::Closed);
+        assert_eq!(timely.try_recv().unwrap_err(), oneshot::error::TryRecvError::Closed);
     }
 
     #[test]
     fn a_job_whose_caller_has_gone_is_passed_over_and_makes_room() {
-        let later = Instant::now() + Duration::from_mins(1);
-        let mut queue = Queue::new(2);
-        let (gone, gone_answer) = waiting(later, 4);
-        let (kept, _kept_answer) = waiting(later, 4);
-        assert!(queue.push(gone) && queue.push(kept));
-        let (refused, _refused_answer) = waiting(later, 4);
-        assert!(!queue.push(refused));
-        drop(gone_answer);
-        let (taken, taken_answer) = waiting(later, 4);
-        assert!(queue.push(taken));
-        drop(taken_answer);
+        let mut queue = queue(2);
+        let gone = push(&mut queue, 4).unwrap();
+        let _kept = push(&mut queue, 4).unwrap();
+        assert!(push(&mut queue, 4).is_none());
+        drop(gone);
+        drop(push(&mut queue, 4).unwrap());
         assert_eq!(queue.take(Instant::now()).len(), 1);
         assert!(queue.take(Instant::now()).is_empty());
     }
 
     #[test]
     fn jobs_of_the_oldest_one_s_cost_are_taken_together_and_the_others_keep_their_turn() {
-        let later = Instant::now() + Duration::from_mins(1);
-        let mut queue = Queue::new(64);
-        let costs = [5, 4, 5, 5, 4, 5, 5];
-        let _answers: Vec<_> = costs
-            .into_iter()
-            .map(|cost| {
-                let (job, answer) = waiting(later, cost);
-                assert!(queue.push(job));
-                answer
-            })
-            .collect();
+        let mut queue = queue(64);
+        let _answers: Vec<_> =
+            [5, 4, 5, 5, 4, 5, 5, 5, 5].into_iter().map(|cost| push(&mut queue, cost).unwrap()).collect();
         let left = |queue: &Queue| queue.waiting.iter().map(|waiting| waiting.cost).collect::<Vec<_>>();
         assert_eq!(queue.take(Instant::now()).len(), LANES);
         assert_eq!(left(&queue), [4, 4, 5]);
@@ -560,53 +604,73 @@ mod tests {
     }
 
     #[test]
-    fn accounts_take_turns_and_none_keeps_the_others_out() {
-        let later = Instant::now() + Duration::from_mins(1);
-        let mut queue = Queue::new(4);
+    fn half_of_the_queue_is_for_those_of_whom_none_waits() {
+        let mut queue = queue(6);
         let mut answers = Vec::new();
         let mut push = |queue: &mut Queue, account| {
-            let (job, answer) = of(account, later, 4);
+            let (job, answer) = job();
             answers.push(answer);
-            queue.push(job)
+            queue.push(job, account, 4, None)
         };
-        let accounts = |queue: &Queue| queue.waiting.iter().map(|waiting| waiting.account).collect::<Vec<_>>();
-        for _ in 0..4 {
+        for _ in 0..3 {
             assert!(push(&mut queue, 1));
         }
-        assert!(!push(&mut queue, 1), "it has no more than itself to push aside");
+        assert!(!push(&mut queue, 1), "it has half of the queue");
         assert!(push(&mut queue, 2));
-        assert!(push(&mut queue, 3));
-        assert_eq!(accounts(&queue), [1, 2, 3, 1]);
-        assert!(push(&mut queue, 4));
-        assert!(!push(&mut queue, 5), "everybody has one");
-        assert_eq!(accounts(&queue), [1, 2, 3, 4]);
-        assert_eq!(queue.refused.queue_full, 5);
-        // Those that were pushed aside know it.
-        let refused = answers.iter_mut().filter_map(|answer| answer.try_recv().ok()).count();
-        assert_eq!(refused, 3);
+        assert!(!push(&mut queue, 2), "less than half of the queue is free");
+        assert!(push(&mut queue, 3) && push(&mut queue, 4));
+        assert!(!push(&mut queue, 5), "it is full");
+        assert_eq!(queue.waiting.iter().map(|waiting| waiting.account).collect::<Vec<_>>(), [1, 1, 1, 2, 3, 4]);
+        assert_eq!(queue.refused.queue_full, 3);
+        // Nobody who was let in is sent away for somebody else.
+        let answered = answers.iter_mut().filter_map(|answer| answer.try_recv().ok()).count();
+        assert_eq!(answered, 0);
     }
 
     #[test]
-    fn no_more_wait_than_can_be_begun_before_the_deadline() {
-        let (second, deadline) = (Duration::from_secs(1), Duration::from_millis(2500));
-        let mut queue = Queue::new(64);
-        assert_eq!(queue.room(), 64, "nothing is known yet");
-        queue.took(second, 2, deadline);
-        assert_eq!(queue.room(), 2 * LANES * 2);
-        queue.took(9 * second, 2, deadline);
-        assert_eq!(queue.room(), LANES * 2, "one batch for each thread may always wait");
-        for _ in 0..20 {
-            queue.took(Duration::from_millis(10), 2, deadline);
+    fn no_more_wait_than_can_be_begun_in_time() {
+        let (second, patience) = (Duration::from_secs(1), Duration::from_secs(3));
+        let mut queue = queue(64);
+        assert_eq!(queue.room(patience), 64, "nothing is known yet");
+        queue.took(second);
+        assert_eq!(queue.room(patience), 12, "as if batches took a third longer, and one more came first");
+        assert_eq!(queue.room(2 * patience), 39);
+        queue.took(9 * second);
+        assert_eq!(queue.full_batch, 9 * second, "what takes longer counts at once");
+        assert_eq!(queue.room(patience), LANES, "one batch may always wait");
+        queue.took(second);
+        assert_eq!(queue.full_batch, 7 * second, "and what takes less by and by");
+        for _ in 0..30 {
+            queue.took(Duration::from_millis(10));
         }
-        assert_eq!(queue.room(), 64);
-        queue.took(Duration::ZERO, 2, deadline);
+        assert_eq!(queue.room(patience), 64);
+        queue.took(Duration::ZERO);
+    }
+
+    #[test]
+    fn whoever_waits_for_the_caller_leaves_time_to_hash() {
+        let (mut queue, second) = (Queue::new(64, Duration::from_millis(1500), 2), Duration::from_secs(1));
+        assert_eq!(queue.patience(None), Duration::from_millis(1500), "the pool's own deadline");
+        assert_eq!(queue.patience(Some(9 * second)), Duration::from_millis(1500), "which nobody puts off");
+        assert_eq!(queue.patience(Some(second)), Duration::from_millis(750));
+        assert_eq!(queue.patience(Some(Duration::ZERO)), Duration::ZERO);
+        queue.took(Duration::from_millis(600));
+        assert_eq!(queue.patience(Some(2 * second)), Duration::from_millis(1400), "as long as lately");
+        queue.took(9 * second);
+        assert_eq!(
+            queue.patience(Some(2 * second)),
+            Duration::from_millis(500),
+            "a single one takes less than a batch"
+        );
     }
 
     #[tokio::test]
-    async fn whoever_waits_no_longer_gets_no_hash_and_a_queue_knows_how_long_that_is() {
+    async fn what_nobody_waits_for_gets_no_hash_and_a_caller_s_deadline_is_heeded() {
         use service_kit::context::RequestContext;
 
-        let pool = HashingPool::start(Scheme::new(4, None), 0, 64, Duration::from_mins(1)).unwrap();
+        // Nobody hashes here.
+        let pool = HashingPool::start(Scheme::new(4, None), 0, 64, MINUTE).unwrap();
+        pool.shared.queue().threads = 1;
         let password = || Password::presented(Secret::from("x".to_owned())).unwrap();
         let now = Instant::now();
         let request = RequestContext::new(None, None);
@@ -615,21 +679,23 @@ mod tests {
         let state = |queue: &Queue| (queue.waiting.len(), queue.refused.deadline);
         assert_eq!(state(&pool.shared.queue()), (0, 1));
 
-        // Nobody hashes here, so each waits until it is taken by hand.
-        let expiry = async |deadline: Option<Duration>| {
-            let asking = pool.verify("ada", password(), None);
-            let context = deadline.map_or(request, |deadline| request.by(now + deadline));
-            let asking = context.scope(tokio::time::timeout(Duration::from_millis(1), asking));
-            assert!(asking.await.is_err());
-            pool.shared.queue().waiting.pop_back().unwrap().expires_at - now
-        };
-        assert!(expiry(None).await >= Duration::from_mins(1), "the pool's own deadline");
-        assert!(expiry(Some(Duration::from_mins(5))).await >= Duration::from_mins(1), "which nobody puts off");
-        let short = expiry(Some(Duration::from_secs(20))).await;
-        assert!(
-            short > Duration::from_secs(10) && short < Duration::from_secs(16),
-            "with time left to hash: {short:?}"
-        );
+        let asking = request.by(now + Duration::from_secs(20)).scope(pool.verify("ada", password(), None));
+        assert!(tokio::time::timeout(Duration::from_millis(1), asking).await.is_err());
+        let patience = pool.shared.queue().waiting.pop_back().unwrap().begin_by - now;
+        assert!(patience > Duration::from_secs(10) && patience < Duration::from_secs(16), "{patience:?}");
+    }
+
+    #[test]
+    fn the_first_storm_meets_a_queue_that_knows_how_long_hashing_takes() {
+        let pool = HashingPool::start(Scheme::new(9, None), 1, 64, MINUTE).unwrap();
+        let began = Instant::now();
+        while pool.shared.queue().full_batch.is_zero() {
+            assert!(began.elapsed() < MINUTE);
+            thread::yield_now();
+        }
+        // Four at this cost take some 50 ms.
+        let full_batch = pool.shared.queue().full_batch;
+        assert!(full_batch > Duration::from_millis(5) && full_batch < 20 * Duration::from_secs(1), "{full_batch:?}");
     }
 
     #[tokio::test]

@@ -17,8 +17,8 @@ on_both_databases! {
         // A hash at this cost takes long enough that the queue is still full when the last of the log-ins comes.
         let keys = [("passwords.cost", "12"), ("passwords.permits", "1"), ("passwords.queue_length", "2")];
         let app = spawn_with(&db, &keys).await;
-        let body = json!({ "email": "grace@example.com", "password": PASSWORD });
-        let mut log_ins: FuturesUnordered<_> = (0..24).map(|_| app.log_in(body.clone())).collect();
+        let body = |number| json!({ "email": format!("grace{number}@example.com"), "password": PASSWORD });
+        let mut log_ins: FuturesUnordered<_> = (0..24).map(|number| app.log_in(body(number))).collect();
 
         let first = log_ins.next().await.unwrap();
         first.refused(503, "overloaded");
