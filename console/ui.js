@@ -196,14 +196,14 @@ export function Confirm({ title, children, action, onConfirm, onClose }) {
 
 /** What a request brings, with a way to ask again. `key` changes when something else is asked for. */
 export function useLoaded(load, key) {
-  const [loaded, setLoaded] = useState({ data: null, problem: null, busy: true });
+  const [loaded, setLoaded] = useState({ data: null, problem: null, busy: true, key });
   const latest = useRef(0);
   const again = useCallback(async () => {
     const mine = ++latest.current;
-    setLoaded((before) => ({ ...before, busy: true }));
+    setLoaded((before) => ({ ...before, busy: true, key }));
     try {
       const data = await load();
-      if (mine === latest.current) setLoaded({ data, problem: null, busy: false });
+      if (mine === latest.current) setLoaded({ data, problem: null, busy: false, key });
     } catch (problem) {
       if (!(problem instanceof Problem)) throw problem;
       if (mine === latest.current) setLoaded((before) => ({ ...before, problem, busy: false }));
@@ -213,7 +213,8 @@ export function useLoaded(load, key) {
     again();
     return () => latest.current++;
   }, [again]);
-  return { ...loaded, again };
+  // What was loaded for another key is out of date at once, not when the effect has run.
+  return { ...loaded, busy: loaded.busy || loaded.key !== key, again };
 }
 
 /** Does something that may fail, and says what came of it. */
