@@ -75,6 +75,10 @@ class Server:
     def rss(self) -> int:
         return machine.memory_kib(self.pid, "VmRSS")
 
+    def anonymous(self) -> int:
+        """What is the process's own: the rest of its size is pages of the program's file and of libraries."""
+        return machine.memory_kib(self.pid, "RssAnon")
+
     def peak(self) -> int:
         return machine.memory_kib(self.pid, "VmHWM")
 
@@ -97,23 +101,25 @@ def clean_environment(**more: str) -> dict:
 class Stand:
     """A working directory, the programs, and a PostgreSQL server once one is needed. Stops what it has started."""
 
-    def __init__(self, work: Path, build: bool = True, baselines: bool = True):
+    def __init__(self, work: Path, build: bool = True, baselines: bool = True, release: bool = True):
         # Whoever is told to stop stops what it has started, too.
         signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
         self.work = work
         self.target = Path(os.environ.get("CARGO_TARGET_DIR", ROOT / "target"))
         if not self.target.is_absolute():
             self.target = ROOT / self.target
-        self.driver = self.target / "load/release/signet-load-driver"
+        self.profile = "release" if release else "debug"
+        self.bin = self.target / self.profile
+        self.driver = self.target / "load" / self.profile / "signet-load-driver"
         self._running: list[Server] = []
         self._postgres: Postgres | None = None
         self._count = 0
         if build:
-            self._cargo(
-                "building Signet", ROOT, self.target, "--bins", *(f"-p={service}-service" for service in SERVICES)
-            )
+            # A debug build is the one that the tests have made.
+            wanted = [f"-p={service}-service" for service in SERVICES] if release else ["--workspace", "--tests"]
+            self._cargo("building Signet", ROOT, self.target, "--bins", *wanted)
             self._cargo("building the driver", LOAD / "driver", self.target / "load")
-        for program in (self.driver, *(self.target / f"release/{service}-service" for service in SERVICES)):
+        for program in (self.driver, *(self.bin / f"{service}-service" for service in SERVICES)):
             if not program.exists():
                 raise Failure(f"{program} is not there: build it, or leave --no-build out")
         self.baselines = available_baselines(self, build) if baselines else {}
@@ -121,7 +127,9 @@ class Stand:
     def _cargo(self, what: str, directory: Path, target: Path, *more: str) -> None:
         say(what)
         env = {**os.environ, "CARGO_TARGET_DIR": str(target)}
-        command = ["cargo", "build", "--release", "--locked", "--quiet", *more]
+        command = ["cargo", "build", "--locked", "--quiet", *more]
+        if self.profile == "release":
+            command.append("--release")
         if subprocess.run(command, cwd=directory, env=env, check=False).returncode:
             raise Failure(f"{what} failed")
 
@@ -179,7 +187,6 @@ class Signet:
         self.name = stand.name("signet")
         self.directory = stand.work / self.name
         self.directory.mkdir()
-        self.bin = stand.target / "release"
         ports = {service: free_port() for service in SERVICES}
         self.common = {
             "SIGNET__TOKENS__SECRET": secrets.token_urlsafe(48),
@@ -230,7 +237,7 @@ class Signet:
             SIGNET__DATABASE__URL=url or self.urls[service],
         )
         log = self.directory / f"{service}.log"
-        return self.stand.start(f"{service}-service", [self.bin / f"{service}-service"], env, log, port, ready)
+        return self.stand.start(f"{service}-service", [self.stand.bin / f"{service}-service"], env, log, port, ready)
 
     def _settings(self, service: str) -> dict[str, str]:
         """The configuration of a service, without what only others know."""
