@@ -38,6 +38,9 @@ use crate::{
 /// The service's name: the `aud` that it answers to.
 pub const NAME: &str = auth_service::NAME;
 
+/// What a log-in may take beside what user-service does for it.
+const LOG_IN_BESIDES: Duration = Duration::from_secs(8);
+
 /// What the handlers share.
 pub(crate) struct State {
     pub(crate) sessions: SessionStore,
@@ -51,6 +54,9 @@ pub(crate) struct State {
     pub(crate) policy: SessionPolicy,
     pub(crate) issuer: Issuer,
     pub(crate) users: Users,
+    /// How long the answer to a log-in or a registration is of use. What is asked of user-service and of the database on
+    /// its behalf has what is left of that.
+    pub(crate) log_in_patience: Duration,
     /// For tokens that are asked about: signature and claims, while the database says whether they are revoked.
     pub(crate) inspector: Verifier,
     pub(crate) keys: Keys,
@@ -113,11 +119,12 @@ impl App {
             .map_err(|cause| service_kit::ConfigError::new("tokens.secret", format_args!("cannot sign: {cause}")))?;
         let revoked = RevocationList::new();
         let tokens = config.token_acceptance(&keys, revoked.clone(), clock.clone())?;
+        let user_service_timeout = Duration::from_millis(config.services.timeout_ms);
         let peer = Peer::new(
             "user-service",
             "services.user_url",
             &config.services.user_url,
-            Duration::from_millis(config.services.timeout_ms),
+            user_service_timeout,
             auth_service::signed(NAME, &config.tokens.issuer, "user-service", &keys, &clock)?,
         )?
         .with_circuit(config.services.circuit_failures);
@@ -150,6 +157,7 @@ impl App {
                 clock: clock.clone(),
             },
             users: Users::new(peer),
+            log_in_patience: user_service_timeout + LOG_IN_BESIDES,
             inspector: config.inspector(&keys)?,
             keys: keys.clone(),
             limits: Limits::new(config.limits, clock.clone()),

@@ -1,7 +1,5 @@
 //! Registration, log-in, and who the caller is.
 
-use std::time::Duration;
-
 use actix_web::{
     HttpResponse,
     http::{
@@ -40,7 +38,7 @@ pub(crate) async fn register(
     origin: Origin,
     delivery: Delivery,
 ) -> Result<HttpResponse, Error> {
-    let registered = within(PATIENCE, async {
+    let registered = within(state.log_in_patience, async {
         let user = state.users.register(&body.0).await?;
         let log_in = LogIn { scope_limit: None, client: None, origin };
         let tokens = match begin(&state, &user, &log_in, false).await? {
@@ -52,10 +50,6 @@ pub(crate) async fn register(
     });
     Ok(delivery.respond(StatusCode::CREATED, registered.await?, &state.policy))
 }
-
-/// How long the answer to a log-in or a registration is of use. What is asked of others and of the database on its behalf
-/// has what is left of that.
-const PATIENCE: Duration = Duration::from_secs(10);
 
 /// `POST /auth/login`: makes a session for a user whose password is right.
 pub(crate) async fn login(
@@ -85,7 +79,7 @@ pub(super) async fn log_in(
     credentials: &Credentials,
     log_in: &LogIn<'_>,
 ) -> Result<(TokenResponse, KnownUser), Error> {
-    let outcome = within(PATIENCE, judge(state, credentials, log_in)).await;
+    let outcome = within(state.log_in_patience, judge(state, credentials, log_in)).await;
     state.outcomes.logged_in(outcome.as_ref());
     outcome
 }

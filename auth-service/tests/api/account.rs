@@ -24,6 +24,20 @@ on_both_databases! {
         app.stop().await;
     }
 
+    async fn user_service_has_as_long_as_the_configuration_says(db: TestDatabase) {
+        let app = TestApp::start(db);
+        let patient = app.beside(&[("SIGNET__SERVICES__TIMEOUT_MS", "60000")]);
+        for (app, name, most) in [(&app, "ada", 2_000), (&patient, "grace", 60_000)] {
+            let told = || app.users.patience_ms.load(Ordering::Relaxed);
+            app.register(name).await;
+            assert!((most / 2..=most).contains(&told()), "{} of {most}", told());
+            app.log_in(name).await;
+            assert!((most / 2..=most).contains(&told()), "{} of {most}", told());
+        }
+        patient.stop().await;
+        app.stop().await;
+    }
+
     async fn an_access_token_has_the_claims_of_the_profile_and_verifies_elsewhere(db: TestDatabase) {
         let app = TestApp::start(db);
         app.register("ada").await;

@@ -4,11 +4,15 @@ use std::{
     net::TcpListener,
     sync::{
         Arc, LazyLock, Mutex,
-        atomic::{AtomicBool, AtomicI64, Ordering},
+        atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering},
     },
 };
 
-use actix_web::{App, HttpResponse, HttpServer, dev::ServerHandle, web};
+use actix_web::{
+    App, HttpResponse, HttpServer,
+    dev::{ServerHandle, Service as _},
+    web,
+};
 use auth_service::Config;
 use reqwest::{Method, RequestBuilder, StatusCode};
 use serde_json::{Value, json};
@@ -38,6 +42,8 @@ pub struct TestApp {
 pub struct FakeUsers {
     users: Arc<Mutex<Vec<Value>>>,
     pub available: Arc<AtomicBool>,
+    /// For how many milliseconds its last caller was to wait.
+    pub patience_ms: Arc<AtomicU64>,
 }
 
 impl FakeUsers {
@@ -112,7 +118,11 @@ type Service = shared_claims::actix::Authorized<service_kit::peer::Internal>;
 
 /// A user-service that answers service tokens only.
 fn fake_users(clock: Arc<AtomicI64>) -> (FakeUsers, String) {
-    let users = FakeUsers { users: Arc::new(Mutex::new(Vec::new())), available: Arc::new(AtomicBool::new(true)) };
+    let users = FakeUsers {
+        users: Arc::new(Mutex::new(Vec::new())),
+        available: Arc::new(AtomicBool::new(true)),
+        patience_ms: Arc::new(AtomicU64::new(0)),
+    };
     let data = web::Data::new(users.clone());
     let ring = KeyRing::from_secret(SECRET.as_bytes()).unwrap();
     let verifier = web::Data::new(
@@ -129,6 +139,12 @@ fn fake_users(clock: Arc<AtomicI64>) -> (FakeUsers, String) {
         App::new()
             .app_data(data.clone())
             .app_data(verifier.clone())
+            .wrap_fn(|request, service| {
+                let told = request.headers().get(service_kit::peer::TIMEOUT_HEADER);
+                let told = told.map_or(0, |told| told.to_str().unwrap().parse().unwrap());
+                request.app_data::<web::Data<FakeUsers>>().unwrap().patience_ms.store(told, Ordering::Relaxed);
+                service.call(request)
+            })
             .route(
                 "/internal/users",
                 web::post().to(async |_: Service, users: web::Data<FakeUsers>, body: web::Json<Value>| {

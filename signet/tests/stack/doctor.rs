@@ -262,9 +262,9 @@ async fn a_hash_that_costs_more_than_the_cpu_has_is_found() {
     };
     let patient = ("SIGNET__SERVICES__TIMEOUT_MS", "60000");
     let deadline = ("SIGNET__PASSWORDS__QUEUE_DEADLINE_MS", "60000");
-    let slow = [patient, deadline, ("SIGNET__PASSWORDS__COST", "15")];
+    let slow = [patient, deadline, ("SIGNET__PASSWORDS__COST", "16")];
     let stack = TestStack::start_changed(Databases::next_to(sqlite()), &slow, without_admin);
-    let done = examine(&Desk::with_keys(&stack).with("SIGNET__PASSWORDS__COST", "15")).await;
+    let done = examine(&Desk::with_keys(&stack).with("SIGNET__PASSWORDS__COST", "16")).await;
     assert_found(&done, "hashing", &["s to hash"], "passwords.cost = 1");
     assert_eq!(checks(&done), ["hashing"]);
     stack.stop().await;

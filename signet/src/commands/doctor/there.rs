@@ -2,7 +2,7 @@
 
 use std::{
     net::{IpAddr, UdpSocket},
-    time::Instant,
+    time::{Duration, Instant},
 };
 
 use anyhow::Context as _;
@@ -27,6 +27,9 @@ const LEEWAY_SECONDS: u64 = 30;
 
 /// How long a user event may wait in the outbox.
 const OUTBOX_PATIENCE_SECONDS: f64 = 10.0;
+
+/// What auth-service can be configured to wait for user-service, and what a log-in takes beside.
+const LONGEST_LOG_IN: Duration = Duration::from_secs(70);
 
 /// How long a password may take to hash, and what it should take.
 const LONGEST_HASH_SECONDS: f64 = 1.0;
@@ -388,7 +391,7 @@ async fn hashing(ports: &Ports, services: &[Service], at_hand: Option<&AtHand>) 
     let nobody = format!("nobody-{}@doctor.signet.invalid", secrets::readable(8).as_str());
     let body = json!({ "email": nobody, "password": *secrets::readable_password() });
     let began = Instant::now();
-    let answer = stack.send(stack.request(Method::POST, "auth/login")?.json(&body).timeout(3 * TIMEOUT)).await?;
+    let answer = stack.send(stack.request(Method::POST, "auth/login")?.json(&body).timeout(LONGEST_LOG_IN)).await?;
     let mut seconds = began.elapsed().as_secs_f64();
     if answer.status() == StatusCode::SERVICE_UNAVAILABLE {
         let found = format!("a log-in was answered with 503 after {seconds:.1} s: it cannot be done in time");
