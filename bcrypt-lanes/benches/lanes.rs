@@ -22,7 +22,7 @@ fn main() {
             if lanes == 0 {
                 black_box(bcrypt::bcrypt(cost, input.salt, input.password));
             } else {
-                black_box(bcrypt_lanes::bcrypt(cost, &inputs, || {}));
+                black_box(bcrypt_lanes::bcrypt(cost, &inputs, &mut || {}));
             }
             times.push(began.elapsed() / u32::try_from(lanes.max(1)).unwrap_or(1));
         }

@@ -8,7 +8,7 @@
 //! let salt = *b"0123456789abcdef";
 //! let passwords = [b"correct horse\0".as_slice(), b"battery staple\0"];
 //! let inputs = passwords.map(|password| bcrypt_lanes::Input { salt, password });
-//! let digests = bcrypt_lanes::bcrypt(4, &inputs, || {});
+//! let digests = bcrypt_lanes::bcrypt(4, &inputs, &mut || {});
 //! assert_eq!(digests[0], bcrypt::bcrypt(4, salt, b"correct horse\0"));
 //! ```
 
@@ -33,30 +33,31 @@ pub struct Input<'a> {
 /// strings hold the first 23 of the 24 bytes.
 ///
 /// `between` is called after each of bcrypt's rounds, of which there are 2 to the power of the cost for up to [`LANES`]
-/// inputs: there a thread can let others have the processor. A round takes some tens of microseconds.
+/// inputs: there a thread can let others have the processor. A round takes some tens of microseconds. (It is no type
+/// parameter: then this would be compiled with the caller, and as slow as a debug build of that.)
 ///
 /// # Panics
 ///
 /// If a password has no bytes or more than 72, or if the cost is out of its range.
-pub fn bcrypt(cost: u32, inputs: &[Input<'_>], mut between: impl FnMut()) -> Vec<[u8; 24]> {
+pub fn bcrypt(cost: u32, inputs: &[Input<'_>], between: &mut dyn FnMut()) -> Vec<[u8; 24]> {
     assert!((4..=31).contains(&cost), "bcrypt's cost is from 4 to 31");
     assert!(inputs.iter().all(|input| (1..=72).contains(&input.password.len())), "bcrypt takes 1 to 72 bytes");
     let mut digests = Vec::with_capacity(inputs.len());
     for inputs in inputs.chunks(LANES) {
         match inputs.len() {
-            1 => digests.extend(side_by_side::<1>(cost, inputs, &mut between)),
-            2 => digests.extend(side_by_side::<2>(cost, inputs, &mut between)),
-            3 => digests.extend(side_by_side::<3>(cost, inputs, &mut between)),
-            4 => digests.extend(side_by_side::<4>(cost, inputs, &mut between)),
-            5 => digests.extend(side_by_side::<5>(cost, inputs, &mut between)),
-            6 => digests.extend(side_by_side::<6>(cost, inputs, &mut between)),
+            1 => digests.extend(side_by_side::<1>(cost, inputs, between)),
+            2 => digests.extend(side_by_side::<2>(cost, inputs, between)),
+            3 => digests.extend(side_by_side::<3>(cost, inputs, between)),
+            4 => digests.extend(side_by_side::<4>(cost, inputs, between)),
+            5 => digests.extend(side_by_side::<5>(cost, inputs, between)),
+            6 => digests.extend(side_by_side::<6>(cost, inputs, between)),
             _ => unreachable!("chunks of LANES have 1 to LANES inputs"),
         }
     }
     digests
 }
 
-fn side_by_side<const N: usize>(cost: u32, inputs: &[Input<'_>], between: &mut impl FnMut()) -> [[u8; 24]; N] {
+fn side_by_side<const N: usize>(cost: u32, inputs: &[Input<'_>], between: &mut dyn FnMut()) -> [[u8; 24]; N] {
     let mut keys = std::array::from_fn(|lane| cycle(inputs[lane].password));
     let mut salts = std::array::from_fn(|lane| cycle(&inputs[lane].salt));
     // 24 KiB with six lanes, which are too much for some stacks.

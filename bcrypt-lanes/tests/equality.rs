@@ -15,7 +15,7 @@ proptest! {
         let inputs: Vec<_> = passwords.iter().map(|(salt, password)| Input { salt: *salt, password }).collect();
         let expected: Vec<_> =
             passwords.iter().map(|(salt, password)| bcrypt::bcrypt(cost, *salt, password)).collect();
-        prop_assert_eq!(bcrypt_lanes::bcrypt(cost, &inputs, || {}), expected);
+        prop_assert_eq!(bcrypt_lanes::bcrypt(cost, &inputs, &mut || {}), expected);
     }
 }
 
@@ -56,7 +56,7 @@ fn public_vectors_come_out_in_every_number_of_lanes() {
     ];
     for lanes in 1..=LANES {
         for (cost, password, salt, digest) in &vectors {
-            for found in bcrypt_lanes::bcrypt(*cost, &vec![Input { salt: *salt, password }; lanes], || {}) {
+            for found in bcrypt_lanes::bcrypt(*cost, &vec![Input { salt: *salt, password }; lanes], &mut || {}) {
                 assert_eq!(found[..23], *digest);
             }
         }
@@ -68,7 +68,7 @@ fn somebody_else_has_a_turn_after_each_round() {
     let input = Input { salt: [0; 16], password: b"a\0" };
     for (passwords, turns) in [(1, 32), (LANES, 32), (LANES + 1, 64)] {
         let mut taken = 0;
-        bcrypt_lanes::bcrypt(5, &vec![input; passwords], || taken += 1);
+        bcrypt_lanes::bcrypt(5, &vec![input; passwords], &mut || taken += 1);
         assert_eq!(taken, turns, "{passwords} passwords");
     }
 }
@@ -76,5 +76,5 @@ fn somebody_else_has_a_turn_after_each_round() {
 #[test]
 #[should_panic(expected = "1 to 72 bytes")]
 fn what_bcrypt_would_cut_is_not_taken() {
-    bcrypt_lanes::bcrypt(4, &[Input { salt: [0; 16], password: &[1; 73] }], || {});
+    bcrypt_lanes::bcrypt(4, &[Input { salt: [0; 16], password: &[1; 73] }], &mut || {});
 }
