@@ -15,6 +15,7 @@ mod migrate;
 mod multi;
 mod pipeline;
 mod pool;
+mod tls;
 mod url;
 
 use std::{

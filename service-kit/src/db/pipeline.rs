@@ -18,8 +18,6 @@ use diesel::{
     result::Error as DieselError,
 };
 use futures_util::{TryStreamExt as _, pin_mut};
-use openssl::ssl::{SslConnector, SslMethod, SslVerifyMode};
-use postgres_openssl::MakeTlsConnector;
 use tokio::{
     sync::Mutex,
     time::{Instant, timeout_at},
@@ -30,7 +28,10 @@ use tokio_postgres::{
     types::{IsNull, ToSql, Type, to_sql_checked},
 };
 
-use super::{ANSWER_TIMEOUT, STATEMENT_TIMEOUT, StorageError, UrlError};
+use super::{
+    ANSWER_TIMEOUT, STATEMENT_TIMEOUT, StorageError, UrlError,
+    tls::{Check, Tls},
+};
 
 /// A connection that nobody drives yet.
 pub(super) type RawConnection =
@@ -64,7 +65,7 @@ impl Traffic {
 /// Where the connections go, read from the same URL that libpq reads, `sslmode` and `sslrootcert` meaning the same.
 pub(super) struct PipelineTarget {
     config: tokio_postgres::Config,
-    tls: MakeTlsConnector,
+    tls: Tls,
 }
 
 impl PipelineTarget {
@@ -98,40 +99,21 @@ impl PipelineTarget {
             config.application_name("signet");
         }
 
-        let mut tls = SslConnector::builder(SslMethod::tls_client()).map_err(|cause| refuse(&cause))?;
-        let mut verify_name = false;
-        match mode.as_deref().unwrap_or("prefer") {
-            "disable" => {
-                config.ssl_mode(SslMode::Disable);
-            }
-            "allow" | "prefer" => {
-                config.ssl_mode(SslMode::Prefer);
-                tls.set_verify(SslVerifyMode::NONE);
-            }
+        let (ssl_mode, check) = match mode.as_deref().unwrap_or("prefer") {
+            "disable" => (SslMode::Disable, Check::Nothing),
+            "allow" | "prefer" => (SslMode::Prefer, Check::Nothing),
             // As libpq has it: a root certificate makes `require` check the chain.
-            "require" if root_certificate.is_none() => {
-                config.ssl_mode(SslMode::Require);
-                tls.set_verify(SslVerifyMode::NONE);
-            }
-            "require" | "verify-ca" => {
-                config.ssl_mode(SslMode::Require);
-            }
-            "verify-full" => {
-                config.ssl_mode(SslMode::Require);
-                verify_name = true;
-            }
+            "require" if root_certificate.is_none() => (SslMode::Require, Check::Nothing),
+            "require" | "verify-ca" => (SslMode::Require, Check::Chain),
+            "verify-full" => (SslMode::Require, Check::ChainAndName),
             _ => {
                 return Err(refuse(&"sslmode must be disable, allow, prefer, require, verify-ca or verify-full"));
             }
-        }
-        if let Some(path) = root_certificate.filter(|path| path != "system") {
-            tls.set_ca_file(&path).map_err(|_| refuse(&format!("sslrootcert {path} cannot be read")))?;
-        }
-        let mut tls = MakeTlsConnector::new(tls.build());
-        tls.set_callback(move |connect, _| {
-            connect.set_verify_hostname(verify_name);
-            Ok(())
-        });
+        };
+        config.ssl_mode(ssl_mode);
+        let roots = root_certificate.filter(|path| path != "system");
+        let named = roots.clone().unwrap_or_default();
+        let tls = Tls::new(check, roots).map_err(|_| refuse(&format!("sslrootcert {named} cannot be read")))?;
         Ok(Self { config, tls })
     }
 
