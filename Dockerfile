@@ -3,9 +3,8 @@
 FROM rust:1.95-bookworm AS build
 WORKDIR /src
 # OpenSSL is the one of the base image below, which is Debian 12's like the one here: security updates come with the
-# base, and the programs are smaller by it. Relative relocations, a tenth of a program otherwise, are packed (glibc 2.36).
-ENV OPENSSL_NO_VENDOR=1 \
-    RUSTFLAGS="-C link-arg=-Wl,-z,pack-relative-relocs"
+# base, and the programs are smaller by it.
+ENV OPENSSL_NO_VENDOR=1
 
 # Dependencies, in a layer that lasts until a manifest or the lock file changes: the crates of this workspace are empty
 # here, and what was made of them is thrown away.
@@ -15,7 +14,8 @@ COPY auth-service/Cargo.toml auth-service/
 COPY bcrypt-lanes/Cargo.toml bcrypt-lanes/
 COPY fuzz/Cargo.toml fuzz/
 COPY resource-service/Cargo.toml resource-service/
-COPY service-kit/Cargo.toml service-kit/
+# What the programs' manifests name as their build script is beside it.
+COPY service-kit/Cargo.toml service-kit/link.rs service-kit/
 COPY shared-claims/Cargo.toml shared-claims/
 COPY signet/Cargo.toml signet/
 COPY test-support/Cargo.toml test-support/

@@ -37,6 +37,7 @@ use diesel::{
     pg::Pg,
     query_builder::{QueryFragment, QueryId},
 };
+use scheduled_thread_pool::ScheduledThreadPool;
 use tokio::{
     sync::{OwnedSemaphorePermit, Semaphore},
     time::Instant,
@@ -129,8 +130,15 @@ impl Database {
         let generation = Arc::new(AtomicU64::new(0));
         let source = ConnectionSource::new(url.clone(), generation.clone());
         let first = source.establish()?;
+        // A thread that has opened a connection keeps some memory for the next one. Opening a file takes a millisecond, so
+        // one does; a server may take seconds to say that it is not there.
+        let openers = match url.backend() {
+            Backend::Sqlite => 1,
+            Backend::Postgres => 3,
+        };
         let pool = diesel::r2d2::Pool::builder()
             .max_size(pool_size)
+            .thread_pool(Arc::new(ScheduledThreadPool::with_name("db-pool-{}", openers)))
             .min_idle(Some(0))
             .connection_timeout(ACQUIRE_TIMEOUT)
             .error_handler(Box::new(pool::QuietErrors))
