@@ -30,14 +30,33 @@ def _descendants(root: int) -> list[int]:
     return found
 
 
-def cpu_seconds(pid: int) -> float:
-    """User and system time of a process with all its threads, of its children, and of those that have ended."""
-    ticks = 0
-    for one in _descendants(pid):
-        if fields := _stat(one):
-            # utime and stime; cutime and cstime are of children that were waited for.
-            ticks += sum(map(int, fields[11:15]))
-    return ticks / TICKS_PER_SECOND
+class Cpu:
+    """User and system time so far of a process with all its threads, of its children, and of those that have ended.
+
+    The difference of two is in seconds.
+    """
+
+    def __init__(self, pid: int):
+        self.seconds = 0.0
+        #: Of each thread there is, to the nanosecond.
+        self.threads: dict[str, int] = {}
+        for one in _descendants(pid):
+            if fields := _stat(one):
+                # utime and stime; cutime and cstime are of children that were waited for. Hundredths of a second, rounded
+                # down.
+                self.seconds += sum(map(int, fields[11:15])) / TICKS_PER_SECOND
+            try:
+                for thread in os.scandir(f"/proc/{one}/task"):
+                    self.threads[thread.name] = int(Path(thread.path, "schedstat").read_text().split()[0])
+            except OSError:
+                # It has just ended, or the kernel does not tell.
+                self.threads["?"] = 0
+
+    def __sub__(self, before: "Cpu") -> float:
+        if "?" in self.threads or not before.threads.keys() <= self.threads.keys():
+            # What a thread took that has ended since is in the hundredths alone.
+            return self.seconds - before.seconds
+        return sum(spent - before.threads.get(thread, 0) for thread, spent in self.threads.items()) / 1e9
 
 
 def memory_kib(pid: int, field: str) -> int:

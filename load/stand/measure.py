@@ -8,6 +8,7 @@ import threading
 import time
 from collections.abc import Callable
 
+from .machine import Cpu
 from .postgres import Failure
 from .servers import Stand, say
 
@@ -63,7 +64,7 @@ def wrk(address: str, path: str, token: str, seconds: float, connections: int = 
 class Costs:
     """What processes cost between two moments."""
 
-    def __init__(self, **of: Callable[[], float]):
+    def __init__(self, **of: Callable[[], Cpu]):
         self.of = of
 
     def __enter__(self):

@@ -69,8 +69,8 @@ class Server:
         self.stop()
         raise Failure(f"{self.name} does not start: {self.log.read_text(errors='replace')[-2000:]}")
 
-    def cpu(self) -> float:
-        return machine.cpu_seconds(self.pid)
+    def cpu(self) -> machine.Cpu:
+        return machine.Cpu(self.pid)
 
     def rss(self) -> int:
         return machine.memory_kib(self.pid, "VmRSS")
