@@ -136,9 +136,10 @@ impl Database {
             Backend::Sqlite => 1,
             Backend::Postgres => 3,
         };
+        let openers = ScheduledThreadPool::builder().num_threads(openers).thread_name_pattern("db-pool-{}").build();
         let pool = diesel::r2d2::Pool::builder()
             .max_size(pool_size)
-            .thread_pool(Arc::new(ScheduledThreadPool::with_name("db-pool-{}", openers)))
+            .thread_pool(Arc::new(openers))
             .min_idle(Some(0))
             .connection_timeout(ACQUIRE_TIMEOUT)
             .error_handler(Box::new(pool::QuietErrors))
