@@ -14,8 +14,9 @@ COPY auth-service/Cargo.toml auth-service/
 COPY bcrypt-lanes/Cargo.toml bcrypt-lanes/
 COPY fuzz/Cargo.toml fuzz/
 COPY resource-service/Cargo.toml resource-service/
-# What the programs' manifests name as their build script is beside it.
-COPY service-kit/Cargo.toml service-kit/link.rs service-kit/
+COPY service-kit/Cargo.toml service-kit/
+# The programs' build script.
+COPY service-kit/link.rs service-kit/
 COPY shared-claims/Cargo.toml shared-claims/
 COPY signet/Cargo.toml signet/
 COPY test-support/Cargo.toml test-support/
