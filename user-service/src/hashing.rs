@@ -693,7 +693,7 @@ mod tests {
             assert!(began.elapsed() < MINUTE);
             thread::yield_now();
         }
-        // Four at this cost take some 50 ms.
+        // A batch at this cost takes some 50 ms.
         let full_batch = pool.shared.queue().full_batch;
         assert!(full_batch > Duration::from_millis(5) && full_batch < 20 * Duration::from_secs(1), "{full_batch:?}");
     }

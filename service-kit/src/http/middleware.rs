@@ -23,10 +23,7 @@ use actix_web::{
 };
 use futures_util::{FutureExt as _, StreamExt as _, stream};
 
-use super::{
-    TrustedProxies,
-    pace::{Answering, Pace},
-};
+use super::{TrustedProxies, pace::Pace};
 use crate::{
     config::ServerConfig,
     context::RequestContext,
@@ -235,7 +232,7 @@ impl Unread {
             let polled = shared.payload.borrow_mut().poll_next_unpin(context);
             match (&polled, &pace) {
                 (Poll::Ready(None | Some(Err(_))), _) => shared.ended.set(true),
-                (Poll::Ready(Some(Ok(chunk))), Some(pace)) => Answering::took(pace, chunk.len()),
+                (Poll::Ready(Some(Ok(chunk))), Some(pace)) => pace.took(chunk.len()),
                 _ => {}
             }
             polled

@@ -52,6 +52,11 @@ impl Pace {
         Answering(self.clone())
     }
 
+    /// A chunk of a body of unknown length has been taken by whoever answers, so the connection may be read on.
+    pub(crate) fn took(&self, chunk: usize) {
+        self.allow(chunk + CHUNK_FRAME);
+    }
+
     /// How many bytes may be read now.
     fn room(&self) -> usize {
         if self.stuck.get() {
@@ -79,13 +84,6 @@ impl Pace {
 
 /// While it lives, a request is being answered.
 pub(crate) struct Answering(Rc<Pace>);
-
-impl Answering {
-    /// A chunk of the request's body has been taken, so its connection may be read on.
-    pub(crate) fn took(pace: &Pace, chunk: usize) {
-        pace.allow(chunk + CHUNK_FRAME);
-    }
-}
 
 impl Drop for Answering {
     fn drop(&mut self) {
