@@ -23,7 +23,10 @@ use tokio::{
 };
 
 /// How many bytes are read before what was read is looked at.
-const TURN: usize = 32 * 1024;
+///
+/// actix-http's buffer has 8 KiB at first. It makes room by moving what has not been looked at to the front as long as
+/// that is less than half of it, and else by growing for good.
+const TURN: usize = 4 * 1024;
 
 /// How many bytes are read beyond a request before it is answered.
 const AHEAD: usize = 48 * 1024;
@@ -134,6 +137,7 @@ impl AsyncRead for Paced {
             context.waker().wake_by_ref();
             return Poll::Pending;
         }
+        let room = room.min(TURN - self.turn);
         let stream = Pin::new(&mut self.stream);
         let (polled, read) = if buffer.remaining() <= room {
             let before = buffer.filled().len();

@@ -130,7 +130,7 @@ impl Equivalent<Key> for Sought<'_> {
 
 /// What is known of a revoked thing. Two entries that name the same one become one that is as strict as either and lives
 /// as long as either.
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, PartialEq, Eq)]
 struct Held {
     until: u64,
     /// Of a user: the lowest `ver` that is taken.
@@ -367,7 +367,11 @@ impl Shared {
 
     fn merge(&self, writer: &mut Writer, kind: Kind, text: &str, new: Held) {
         let old = self.held.pin().get(&Sought { kind, text }).copied();
-        self.put(writer, kind, text, old.map_or(new, |old| old.merged(new)));
+        let merged = old.map_or(new, |old| old.merged(new));
+        // auth-service hears of what it has revoked itself a second time, from its database.
+        if old != Some(merged) {
+            self.put(writer, kind, text, merged);
+        }
     }
 
     fn put(&self, writer: &mut Writer, kind: Kind, text: &str, new: Held) {
