@@ -1,10 +1,15 @@
 //! The database handle: transactions, turns, and what happens when a connection is lost.
 #![allow(missing_docs, clippy::unwrap_used, reason = "a test fails by panicking, and its name says what it shows")]
 
-use std::sync::Arc;
+use std::{
+    collections::HashSet,
+    sync::{self, Arc},
+    thread,
+};
 
 use diesel::{QueryableByName, RunQueryDsl as _, connection::SimpleConnection as _, sql_types::BigInt};
 use diesel_migrations::{EmbeddedMigrations, embed_migrations};
+use futures_util::future::join_all;
 use service_kit::{
     Error,
     db::{Database, DatabaseUrl, Db, MaybeUnavailable as _, Migrations, SchemaState},
@@ -139,6 +144,29 @@ on_both_databases! {
             writer.await.unwrap();
         }
         assert_eq!(count(&database).await, 32);
+    }
+
+    async fn all_workers_share_as_many_threads_as_there_are_connections(db: TestDatabase) {
+        let database = open(&db);
+        // Four at a time, or nobody goes on.
+        let together = Arc::new(sync::Barrier::new(4));
+        let worker = || {
+            let (database, together) = (database.clone(), together.clone());
+            thread::spawn(move || {
+                let reads = (0..16).map(|_| {
+                    let together = together.clone();
+                    database.read(move |_| {
+                        together.wait();
+                        Ok::<_, Error>(thread::current().id())
+                    })
+                });
+                actix_web::rt::System::new().block_on(join_all(reads))
+            })
+        };
+        let workers = [worker(), worker(), worker()];
+        let threads: HashSet<_> =
+            workers.into_iter().flat_map(|worker| worker.join().unwrap()).map(Result::unwrap).collect();
+        assert_eq!(threads.len(), 4);
     }
 
     async fn replicas_that_start_at_once_migrate_once(db: TestDatabase) {

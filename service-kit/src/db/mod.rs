@@ -29,7 +29,6 @@ use std::{
     time::Duration,
 };
 
-use actix_web::rt::task::spawn_blocking;
 use anyhow::anyhow;
 use diesel::{
     SqliteConnection,
@@ -39,7 +38,9 @@ use diesel::{
 };
 use scheduled_thread_pool::ScheduledThreadPool;
 use tokio::{
+    runtime::{self, Handle, Runtime},
     sync::{OwnedSemaphorePermit, Semaphore},
+    task::JoinHandle,
     time::Instant,
 };
 
@@ -113,10 +114,45 @@ struct Inner {
     generation: Arc<AtomicU64>,
     /// One permit per pooled connection: who holds one finds a connection at once.
     turns: Arc<Semaphore>,
+    threads: Threads,
     /// SQLite takes one writer at a time.
     writer: Option<Arc<Semaphore>>,
     pipelines: Option<Pipelines>,
     migrations: Migrations,
+}
+
+/// The threads that wait for pooled connections: no more of them than there are connections, whichever worker asks.
+///
+/// Each worker has a blocking pool of its own, which makes a thread whenever none is idle. Those of all workers came to
+/// some dozens, which took turns, so that none was idle long enough to end, and each kept the memory that it had once used.
+struct Threads {
+    handle: Handle,
+    runtime: Option<Runtime>,
+}
+
+impl Threads {
+    fn new(most: usize) -> Result<Self, StorageError> {
+        // Nothing is ever polled on it.
+        let runtime = runtime::Builder::new_current_thread()
+            .max_blocking_threads(most)
+            .thread_name("database")
+            .build()
+            .map_err(|cause| StorageError::Configuration(format!("there can be no threads for it: {cause}")))?;
+        Ok(Self { handle: runtime.handle().clone(), runtime: Some(runtime) })
+    }
+
+    fn run<T: Send + 'static>(&self, work: impl FnOnce() -> T + Send + 'static) -> JoinHandle<T> {
+        self.handle.spawn_blocking(work)
+    }
+}
+
+impl Drop for Threads {
+    fn drop(&mut self) {
+        // By itself it would wait for them, which nobody may do who is polled.
+        if let Some(runtime) = self.runtime.take() {
+            runtime.shutdown_background();
+        }
+    }
 }
 
 impl Database {
@@ -151,6 +187,7 @@ impl Database {
                 pool,
                 generation,
                 turns: Arc::new(Semaphore::new(pool_size as usize)),
+                threads: Threads::new(pool_size as usize)?,
                 writer: matches!(url.backend(), Backend::Sqlite).then(|| Arc::new(Semaphore::new(1))),
                 pipelines: url.pipeline_target().cloned().map(Pipelines::new),
                 url: url.clone(),
@@ -205,7 +242,7 @@ impl Database {
         self.read(move |db| migrations.state(db).map_err(Error::from)).await
     }
 
-    /// Runs queries on the blocking pool, without a transaction.
+    /// Runs queries on a thread of their own, without a transaction.
     pub async fn read<T, E>(&self, work: impl FnOnce(&mut Db) -> Result<T, E> + Send + 'static) -> Result<T, E>
     where
         T: Send + 'static,
@@ -214,7 +251,7 @@ impl Database {
         self.run(None, Some(ANSWER_TIMEOUT), work).await
     }
 
-    /// Runs queries on the blocking pool in one transaction: all of it is kept, or nothing if `work` fails.
+    /// Runs queries on a thread of their own in one transaction: all of it is kept, or nothing if `work` fails.
     /// On SQLite the transaction begins IMMEDIATE.
     ///
     /// Whoever asks waits for ten seconds at most. If the answer is 503 then, the transaction may be kept all the same:
@@ -262,7 +299,7 @@ impl Database {
         self.run(writing, Some(ANSWER_TIMEOUT), move |db| db.in_transaction(work).inspect(committed)).await
     }
 
-    /// Runs a single statement that changes something on the blocking pool: it is a transaction by itself.
+    /// Runs a single statement that changes something on a thread of its own: it is a transaction by itself.
     pub async fn write_statement<T, E>(
         &self,
         work: impl FnOnce(&mut Db) -> Result<T, E> + Send + 'static,
@@ -307,7 +344,7 @@ impl Database {
         let patience = ACQUIRE_TIMEOUT.saturating_sub(begun.elapsed()).max(LEAST_PATIENCE);
         let inner = self.inner.clone();
         let context = RequestContext::current();
-        let answer = spawn_blocking(move || {
+        let answer = self.inner.threads.run(move || {
             let _turns = (turn, writing);
             context::on_thread(context, || {
                 let connection = inner.pool.get_timeout(patience);
