@@ -132,7 +132,7 @@ struct Threads {
 
 impl Threads {
     fn new(most: usize) -> Result<Self, StorageError> {
-        // Nothing is ever polled on it.
+        // Nothing is ever polled on it, so it has neither clock nor sockets.
         let runtime = runtime::Builder::new_current_thread()
             .max_blocking_threads(most)
             .thread_name("database")
@@ -142,7 +142,12 @@ impl Threads {
     }
 
     fn run<T: Send + 'static>(&self, work: impl FnOnce() -> T + Send + 'static) -> JoinHandle<T> {
-        self.handle.spawn_blocking(work)
+        // What the work finds, should it look for a runtime, is the one of whoever asked: that one has a clock.
+        let caller = Handle::current();
+        self.handle.spawn_blocking(move || {
+            let _entered = caller.enter();
+            work()
+        })
     }
 }
 
