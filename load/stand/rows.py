@@ -7,7 +7,7 @@ import statistics
 import subprocess
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from urllib.parse import quote
 
 from . import data, machine
@@ -51,6 +51,9 @@ class Effort:
     storm_seconds: float
     starts: int
     import_rounds: int
+
+    def of_rounds(self, rounds: int) -> "Effort":
+        return replace(self, rounds=rounds, import_rounds=min(self.import_rounds, rounds))
 
 
 QUICK = Effort(2, 20_000, 3_000, 2, 4_000, False, 36, 6, 5, 1)
