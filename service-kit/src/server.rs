@@ -21,6 +21,8 @@ use actix_web::{
     rt::net::TcpStream,
     web,
 };
+#[cfg(unix)]
+use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::watch;
 
 use crate::{
@@ -278,21 +280,38 @@ impl Service {
 
 /// Done when the process gets SIGINT (Ctrl-C) or SIGTERM.
 pub async fn termination() {
+    Terminations::new().next().await;
+}
+
+/// The times that the process gets SIGINT (Ctrl-C) or SIGTERM, from when this is made. None is missed between two waits.
+pub struct Terminations {
     #[cfg(unix)]
-    {
-        use tokio::signal::unix::{SignalKind, signal};
-        if let (Ok(mut interrupt), Ok(mut terminate)) =
-            (signal(SignalKind::interrupt()), signal(SignalKind::terminate()))
-        {
+    signals: Option<(Signal, Signal)>,
+}
+
+impl Terminations {
+    /// From now on, in a runtime.
+    #[allow(clippy::new_without_default, reason = "it begins to listen")]
+    pub fn new() -> Self {
+        Self {
+            #[cfg(unix)]
+            signals: signal(SignalKind::interrupt()).ok().zip(signal(SignalKind::terminate()).ok()),
+        }
+    }
+
+    /// Waits for the next one.
+    pub async fn next(&mut self) {
+        #[cfg(unix)]
+        if let Some((interrupt, terminate)) = &mut self.signals {
             tokio::select! {
                 _ = interrupt.recv() => {}
                 _ = terminate.recv() => {}
             }
             return;
         }
-    }
-    if tokio::signal::ctrl_c().await.is_err() {
-        std::future::pending::<()>().await;
+        if tokio::signal::ctrl_c().await.is_err() {
+            std::future::pending::<()>().await;
+        }
     }
 }
 

@@ -6,7 +6,7 @@ use anyhow::{Context as _, anyhow};
 use service_kit::{
     Clock, ConfigError, Secret,
     config::{LogFormat, print},
-    server::{StartError, termination},
+    server::{StartError, Terminations, termination},
 };
 use tokio::sync::Notify;
 use user_service::BootstrapOutcome;
@@ -149,8 +149,9 @@ async fn serve(config: UpConfig, data: &DataDir, password_made: bool, demo: bool
     };
     // Who asks twice does not want to wait for requests in flight.
     let impatience = async {
-        termination().await;
-        termination().await;
+        let mut terminations = Terminations::new();
+        terminations.next().await;
+        terminations.next().await;
     };
     tokio::select! {
         (served, welcomed) = async { tokio::join!(serving, welcome) } => {
