@@ -87,7 +87,7 @@ async fn a_thousand_held_polls_cost_no_thread_and_no_query_and_one_log_out_answe
                 assert!(rounds < 60, "only {} polls arrived", arrived(&app, &service).await);
                 feed(&app, &service, "wait=1").await;
             }
-            // The registry is written on the blocking pool, whose threads last for ten seconds: they are few.
+            // The registry is written on the database's threads, which last for ten seconds: they are few.
             let while_held = threads();
             assert!(while_held <= before + 4, "{while_held} threads while {before} before");
             if backend == Backend::Postgres {

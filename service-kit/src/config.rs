@@ -371,7 +371,7 @@ impl ServerConfig {
 pub struct DatabaseConfig {
     /// `sqlite:PATH` or `postgres://…`.
     pub url: Secret,
-    /// The most connections (and threads) that queries on the blocking pool use.
+    /// The most connections, and threads, for queries that block.
     pub pool_size: u32,
     /// Whether to bring the schema up to date at the start.
     pub migrate: bool,

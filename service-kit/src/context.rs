@@ -177,7 +177,7 @@ pub async fn within<F: Future>(limit: Duration, future: F) -> F::Output {
     }
 }
 
-/// Runs a function on a thread of the blocking pool as part of a request.
+/// Runs a function on another thread as part of a request.
 pub(crate) fn on_thread<T>(context: Option<RequestContext>, function: impl FnOnce() -> T) -> T {
     struct Reset;
     impl Drop for Reset {

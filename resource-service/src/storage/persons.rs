@@ -146,7 +146,7 @@ impl Persons {
         }
     }
 
-    /// The same on the blocking pool: for pages that take longer.
+    /// The same on one of the database's threads: for pages that take longer.
     pub(crate) async fn scan(&self, list: List, after: Option<Position>, rows: i64) -> Result<Vec<Person>, Error> {
         self.database
             .read(move |db| {

@@ -2,7 +2,7 @@
 //!
 //! Queries go one of three ways, all behind [`Database`]:
 //!
-//! - [`Database::read`] and [`Database::write`]: diesel on a thread of the blocking pool, the same code for both
+//! - [`Database::read`] and [`Database::write`]: diesel on one of the database's threads, the same code for both
 //!   databases. No more of these run at a time than there are pooled connections, and on SQLite one writer only, so
 //!   that nobody waits inside a thread.
 //! - [`Database::read_on_worker`]: SQLite, on the worker itself, for look-ups by key that take microseconds.
@@ -121,7 +121,7 @@ struct Inner {
     migrations: Migrations,
 }
 
-/// The threads that wait for pooled connections: no more of them than there are connections, whichever worker asks.
+/// The threads that run queries which block: no more of them than there are connections, whichever worker asks.
 ///
 /// Each worker has a blocking pool of its own, which makes a thread whenever none is idle. Those of all workers came to
 /// some dozens, which took turns, so that none was idle long enough to end, and each kept the memory that it had once used.
@@ -137,7 +137,7 @@ impl Threads {
             .max_blocking_threads(most)
             .thread_name("database")
             .build()
-            .map_err(|cause| StorageError::Configuration(format!("there can be no threads for it: {cause}")))?;
+            .map_err(StorageError::unreachable)?;
         Ok(Self { handle: runtime.handle().clone(), runtime: Some(runtime) })
     }
 
@@ -153,7 +153,7 @@ impl Threads {
 
 impl Drop for Threads {
     fn drop(&mut self) {
-        // By itself it would wait for them, which nobody may do who is polled.
+        // By itself it would wait for its threads, which is not allowed where tasks are polled.
         if let Some(runtime) = self.runtime.take() {
             runtime.shutdown_background();
         }
@@ -247,7 +247,7 @@ impl Database {
         self.read(move |db| migrations.state(db).map_err(Error::from)).await
     }
 
-    /// Runs queries on a thread of their own, without a transaction.
+    /// Runs queries on one of the database's threads, without a transaction.
     pub async fn read<T, E>(&self, work: impl FnOnce(&mut Db) -> Result<T, E> + Send + 'static) -> Result<T, E>
     where
         T: Send + 'static,
@@ -256,8 +256,8 @@ impl Database {
         self.run(None, Some(ANSWER_TIMEOUT), work).await
     }
 
-    /// Runs queries on a thread of their own in one transaction: all of it is kept, or nothing if `work` fails.
-    /// On SQLite the transaction begins IMMEDIATE.
+    /// Runs queries on one of the database's threads in one transaction: all of it is kept, or nothing if `work`
+    /// fails. On SQLite the transaction begins IMMEDIATE.
     ///
     /// Whoever asks waits for ten seconds at most. If the answer is 503 then, the transaction may be kept all the same:
     /// its outcome is not known.
@@ -304,7 +304,7 @@ impl Database {
         self.run(writing, Some(ANSWER_TIMEOUT), move |db| db.in_transaction(work).inspect(committed)).await
     }
 
-    /// Runs a single statement that changes something on a thread of its own: it is a transaction by itself.
+    /// Runs a single statement that changes something on one of the database's threads: it is a transaction by itself.
     pub async fn write_statement<T, E>(
         &self,
         work: impl FnOnce(&mut Db) -> Result<T, E> + Send + 'static,
@@ -371,7 +371,7 @@ impl Database {
         answer.map_err(|_| Error::internal(anyhow!("a database task panicked")))?
     }
 
-    /// Runs queries on this worker's own read-only SQLite connection, without a trip to the blocking pool. Only for
+    /// Runs queries on this worker's own read-only SQLite connection, without a trip to another thread. Only for
     /// look-ups by key: whatever else this worker does waits for it.
     pub fn read_on_worker<T, E>(&self, work: impl FnOnce(&mut SqliteConnection) -> Result<T, E>) -> Result<T, E>
     where
